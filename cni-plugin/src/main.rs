@@ -1,0 +1,3 @@
+//! cni-plugin
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! coilctl
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! coild
+
+fn main() {}

@@ -1,0 +1,258 @@
+//! The state of one block: which of its addresses are held, by whom, and which rest.
+//!
+//! Invariants: an address has one holder at most; an unusable address (excluded, gateway, broadcast, outside
+//! its pool's ranges) has none; an address is never held and resting at once.
+
+use super::addr::Unit;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Why an address of a block can't be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TakeError {
+    /// The block does not have this address.
+    #[error("the address is outside of the block")]
+    Outside,
+    /// The address is an exclusion, a gateway or a broadcast address.
+    #[error("the address is reserved")]
+    Unusable,
+    /// The address has a holder.
+    #[error("the address is held already")]
+    Held,
+}
+
+/// A block and the holders of its addresses. Addresses are named by their offset from the block's first;
+/// times are milliseconds on a clock of the caller's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block<H> {
+    unit: Unit,
+    /// Inclusive runs of offsets that are never given, sorted and disjoint.
+    unusable: Vec<(u32, u32)>,
+    held: BTreeMap<u32, H>,
+    /// Offset → when it was freed.
+    resting: BTreeMap<u32, u64>,
+    /// Where the search for the next address starts.
+    cursor: u32,
+}
+
+impl<H> Block<H> {
+    /// An empty block. `unusable` are inclusive runs of offsets, sorted and disjoint, within the unit.
+    pub fn new(unit: Unit, unusable: Vec<(u32, u32)>) -> Self {
+        debug_assert!(unit.bits() <= Unit::MAX_BITS, "a block has at most 2^{} addresses", Unit::MAX_BITS);
+        Self { unit, unusable, held: BTreeMap::new(), resting: BTreeMap::new(), cursor: 0 }
+    }
+
+    /// The addresses of the block.
+    pub fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// Number of addresses, usable or not.
+    pub fn len(&self) -> u32 {
+        1 << self.unit.bits().min(Unit::MAX_BITS)
+    }
+
+    /// Whether no address is held; some may rest.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Number of addresses that may ever be given.
+    pub fn usable(&self) -> u32 {
+        self.len() - self.unusable.iter().map(|(first, last)| last - first + 1).sum::<u32>()
+    }
+
+    /// The holders, in address order.
+    pub fn held(&self) -> impl ExactSizeIterator<Item = (u32, &H)> {
+        self.held.iter().map(|(offset, holder)| (*offset, holder))
+    }
+
+    /// The resting addresses with the times they were freed, in address order.
+    pub fn resting(&self) -> impl ExactSizeIterator<Item = (u32, u64)> {
+        self.resting.iter().map(|(offset, freed_at)| (*offset, *freed_at))
+    }
+
+    /// The holder of an address.
+    pub fn holder(&self, offset: u32) -> Option<&H> {
+        self.held.get(&offset)
+    }
+
+    /// How many addresses can be given now without cutting a cooldown short.
+    pub fn available(&self, now: u64, cooldown: u64) -> u32 {
+        let resting = self.resting.values().filter(|freed_at| !rested(**freed_at, now, cooldown)).count();
+        self.usable() - count(self.held.len()) - count(resting)
+    }
+
+    /// Whether nothing is held and nothing rests any more.
+    pub fn is_idle(&self, now: u64, cooldown: u64) -> bool {
+        self.held.is_empty() && self.resting.values().all(|freed_at| rested(*freed_at, now, cooldown))
+    }
+
+    /// The next address in rotation that is free and has rested.
+    pub fn next_free(&self, now: u64, cooldown: u64) -> Option<u32> {
+        if self.held.len() + self.resting.len() >= self.usable() as usize
+            && self.available(now, cooldown) == 0
+        {
+            return None;
+        }
+        (self.cursor..self.len()).chain(0..self.cursor).find(|offset| {
+            self.is_usable(*offset)
+                && !self.held.contains_key(offset)
+                && self.resting.get(offset).is_none_or(|freed_at| rested(*freed_at, now, cooldown))
+        })
+    }
+
+    /// The address that was freed longest ago, with that time: what to give when all others are held.
+    pub fn longest_resting(&self) -> Option<(u32, u64)> {
+        self.resting().min_by_key(|(offset, freed_at)| (*freed_at, *offset))
+    }
+
+    /// Gives an address to a holder and moves the rotation past it.
+    pub fn take(&mut self, offset: u32, holder: H) -> Result<(), TakeError> {
+        if offset >= self.len() {
+            return Err(TakeError::Outside);
+        }
+        if !self.is_usable(offset) {
+            return Err(TakeError::Unusable);
+        }
+        if self.held.contains_key(&offset) {
+            return Err(TakeError::Held);
+        }
+        self.resting.remove(&offset);
+        self.held.insert(offset, holder);
+        self.cursor = (offset + 1) % self.len();
+        Ok(())
+    }
+
+    /// Puts back a holder that was recorded earlier, even on an address which has since become unusable: who
+    /// holds an address keeps it.
+    pub fn restore(&mut self, offset: u32, holder: H) -> Result<(), TakeError> {
+        if offset >= self.len() {
+            return Err(TakeError::Outside);
+        }
+        if !self.is_usable(offset) {
+            self.unusable = without(&self.unusable, offset);
+        }
+        self.take(offset, holder)
+    }
+
+    /// Frees an address, which then rests; returns its holder.
+    pub fn free(&mut self, offset: u32, now: u64) -> Option<H> {
+        let holder = self.held.remove(&offset)?;
+        self.resting.insert(offset, now);
+        Some(holder)
+    }
+
+    /// Lets an address rest that nobody holds, as recorded before a restart.
+    pub fn rest(&mut self, offset: u32, freed_at: u64) {
+        if offset < self.len() && !self.held.contains_key(&offset) {
+            self.resting.insert(offset, freed_at);
+        }
+    }
+
+    /// Forgets the addresses that have rested long enough; returns them.
+    pub fn wake(&mut self, now: u64, cooldown: u64) -> Vec<u32> {
+        let woken: Vec<u32> = self
+            .resting
+            .iter()
+            .filter(|(_, freed_at)| rested(**freed_at, now, cooldown))
+            .map(|(offset, _)| *offset)
+            .collect();
+        for offset in &woken {
+            self.resting.remove(offset);
+        }
+        woken
+    }
+
+    /// Whether the address may ever be given.
+    pub fn is_usable(&self, offset: u32) -> bool {
+        offset < self.len() && !self.unusable.iter().any(|(first, last)| (*first..=*last).contains(&offset))
+    }
+
+    /// The address at an offset of this block.
+    pub fn address(&self, offset: u32) -> Option<IpAddr> {
+        self.unit.address(offset)
+    }
+}
+
+/// A clock that was set back must not stretch a cooldown for ever: a time in the future counts as rested once
+/// it is further away than the cooldown itself.
+fn rested(freed_at: u64, now: u64, cooldown: u64) -> bool {
+    now.abs_diff(freed_at) >= cooldown
+}
+
+fn without(runs: &[(u32, u32)], offset: u32) -> Vec<(u32, u32)> {
+    runs.iter()
+        .flat_map(|&(first, last)| {
+            if (first..=last).contains(&offset) {
+                let before = (offset > first).then(|| (first, offset - 1));
+                let after = (offset < last).then(|| (offset + 1, last));
+                [before, after]
+            } else {
+                [Some((first, last)), None]
+            }
+        })
+        .flatten()
+        .collect()
+}
+
+/// A block has at most 2^16 addresses, so that a count of them always fits.
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(unusable: &[(u32, u32)]) -> Block<&'static str> {
+        Block::new(Unit::containing("10.0.0.16".parse().expect("address"), 2), unusable.to_vec())
+    }
+
+    #[test]
+    fn addresses_rotate() {
+        let mut block = block(&[]);
+        for expected in [0, 1] {
+            assert_eq!(block.next_free(0, 10), Some(expected));
+            block.take(expected, "a").expect("free");
+        }
+        block.free(0, 5);
+        assert_eq!(block.next_free(100, 10), Some(2), "the next address comes after the last one given");
+        block.take(2, "b").expect("free");
+        block.take(3, "c").expect("free");
+        assert_eq!(block.next_free(6, 10), None, "0 rests until 15");
+        assert_eq!(block.next_free(15, 10), Some(0));
+        assert_eq!(block.longest_resting(), Some((0, 5)));
+    }
+
+    #[test]
+    fn unusable_addresses_are_never_taken() {
+        let mut block = block(&[(0, 0), (3, 3)]);
+        assert_eq!(block.usable(), 2);
+        assert_eq!(block.take(0, "a"), Err(TakeError::Unusable));
+        assert_eq!(block.take(4, "a"), Err(TakeError::Outside));
+        assert_eq!(block.next_free(0, 0), Some(1));
+        block.take(1, "a").expect("free");
+        assert_eq!(block.take(1, "b"), Err(TakeError::Held));
+        block.take(2, "b").expect("free");
+        assert_eq!((block.next_free(0, 0), block.available(0, 0)), (None, 0));
+    }
+
+    #[test]
+    fn a_holder_keeps_an_address_that_became_unusable() {
+        let mut block = block(&[(0, 3)]);
+        block.restore(1, "a").expect("restored");
+        assert_eq!((block.usable(), block.available(0, 0)), (1, 0));
+        assert!(!block.is_usable(0) && block.is_usable(1) && !block.is_usable(2));
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_keep_addresses_resting() {
+        let mut block = block(&[]);
+        block.take(0, "a").expect("free");
+        block.free(0, 1_000_000);
+        assert!(!block.is_idle(999_995, 10), "a small step back");
+        assert!(block.is_idle(5, 10), "a day back");
+        assert_eq!(block.wake(5, 10), [0]);
+    }
+}

@@ -1,0 +1,20 @@
+//! The allocator core: pure arithmetic and state, with no I/O, no clock and no randomness. It returns
+//! decisions; callers commit them.
+//!
+//! * [`addr`]: addresses as numbers, ranges, units
+//! * [`space`]: the units of a set of ranges, by arithmetic
+//! * [`search`]: finds a free unit among sorted leases without reading them all
+//! * [`block`]: which addresses of one unit are held, resting or free
+//! * [`pool`]: what an operator configures, and the spaces that follow from it
+
+pub mod addr;
+pub mod block;
+pub mod pool;
+pub mod search;
+pub mod space;
+
+pub use addr::{Family, Range, Unit, number};
+pub use block::{Block, TakeError};
+pub use pool::{BlockGateway, Pool, PoolError};
+pub use search::{Search, Step};
+pub use space::{Space, SpaceError, UnitRun};

@@ -1,0 +1,5 @@
+//! search
+/// x
+pub struct Search;
+/// y
+pub struct Step;

@@ -1,0 +1,23 @@
+//! What every Coil program shares.
+//!
+//! * [`name`]: names that are valid once parsed
+//! * [`ipam`]: the allocator core, pure
+//! * [`store`]: the datastore, its keys and records (feature `store`)
+//! * [`wire`]: bodies of the REST APIs
+//! * [`config`]: flags, environment and TOML file as one (feature `config`)
+//! * [`server`]: HTTP listeners with limits (feature `server`)
+//! * [`clock`]: the one reader of the wall clock
+//!
+//! Each module uses only what stands before it: `name` → `ipam` → `store`; `wire` uses `name` and `ipam`.
+//! With default features there is no runtime, no store and no socket here, so that the plugin stays small.
+
+pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
+pub mod ipam;
+pub mod name;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "store")]
+pub mod store;
+pub mod wire;

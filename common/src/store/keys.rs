@@ -1,0 +1,209 @@
+//! The whole keyspace, both ways (`docs/schema.md`). Nobody else builds or reads a key.
+//!
+//! A unit is named by its family and its first address as fixed-width hex, `4-0a400010`: keys sort in
+//! address order within a family, the families don't mix, and a unit's key stays the same when subnets come
+//! and go.
+
+use super::KeyRange;
+use crate::ipam::{Family, Unit, UnitRun};
+use crate::name::{NodeName, PoolName};
+use std::net::IpAddr;
+
+/// Version of the layout.
+pub const SCHEMA: &str = "schema";
+/// Written by every change of any pool's addresses, so that two of them never miss each other.
+pub const PLAN: &str = "plan";
+
+/// `pool/<pool>`
+pub fn pool(pool: &PoolName) -> String {
+    format!("pool/{pool}")
+}
+
+/// All pools.
+pub fn pools() -> KeyRange {
+    KeyRange::prefix("pool/")
+}
+
+/// The pool that a key of [`pools`] names.
+pub fn parse_pool(key: &str) -> Option<PoolName> {
+    PoolName::new(key.strip_prefix("pool/")?).ok()
+}
+
+/// `lease/<pool>/<unit>`
+pub fn lease(pool: &PoolName, unit: Unit) -> String {
+    format!("lease/{pool}/{}", unit_name(unit))
+}
+
+/// All leases of a pool.
+pub fn leases(pool: &PoolName) -> KeyRange {
+    KeyRange::prefix(format!("lease/{pool}/"))
+}
+
+/// The leases of a pool whose units lie in a run, its ends included.
+pub fn leases_between(pool: &PoolName, run: UnitRun) -> KeyRange {
+    KeyRange {
+        from: format!("lease/{pool}/{}", address_name(run.family, run.first)),
+        to: format!("lease/{pool}/{}\0", address_name(run.family, run.last)),
+    }
+}
+
+/// Pool and unit that a lease key names; `bits` is the pool's block size for the family.
+pub fn parse_lease(key: &str, bits: impl Fn(Family) -> u8) -> Option<(PoolName, Unit)> {
+    let (pool, unit) = key.strip_prefix("lease/")?.split_once('/')?;
+    Some((PoolName::new(pool).ok()?, parse_unit(unit, bits)?))
+}
+
+/// `node/<node>`
+pub fn node(node: &NodeName) -> String {
+    format!("node/{node}")
+}
+
+/// All nodes.
+pub fn nodes() -> KeyRange {
+    KeyRange::prefix("node/")
+}
+
+/// The node that a key of [`nodes`] names.
+pub fn parse_node(key: &str) -> Option<NodeName> {
+    NodeName::new(key.strip_prefix("node/")?).ok()
+}
+
+/// `alive/<node>`
+pub fn alive(node: &NodeName) -> String {
+    format!("alive/{node}")
+}
+
+/// `block/<node>/<pool>/<unit>`
+pub fn block(node: &NodeName, pool: &PoolName, unit: Unit) -> String {
+    format!("block/{node}/{pool}/{}", unit_name(unit))
+}
+
+/// All blocks of a node.
+pub fn blocks(node: &NodeName) -> KeyRange {
+    KeyRange::prefix(format!("block/{node}/"))
+}
+
+/// All blocks of all nodes.
+pub fn all_blocks() -> KeyRange {
+    KeyRange::prefix("block/")
+}
+
+/// Node, pool and first address that a block key names.
+pub fn parse_block(key: &str) -> Option<(NodeName, PoolName, IpAddr)> {
+    let mut parts = key.strip_prefix("block/")?.split('/');
+    let parsed = (
+        NodeName::new(parts.next()?).ok()?,
+        PoolName::new(parts.next()?).ok()?,
+        parse_address(parts.next()?)?,
+    );
+    parts.next().is_none().then_some(parsed)
+}
+
+/// `evict/<node>/<address>`
+pub fn evict(node: &NodeName, address: IpAddr) -> String {
+    format!("evict/{node}/{}", address_name(Family::of(address), crate::ipam::number(address)))
+}
+
+/// All addresses that a node was told to free.
+pub fn evictions(node: &NodeName) -> KeyRange {
+    KeyRange::prefix(format!("evict/{node}/"))
+}
+
+/// Node and address that an evict key names.
+pub fn parse_evict(key: &str) -> Option<(NodeName, IpAddr)> {
+    let (node, address) = key.strip_prefix("evict/")?.split_once('/')?;
+    Some((NodeName::new(node).ok()?, parse_address(address)?))
+}
+
+fn unit_name(unit: Unit) -> String {
+    address_name(unit.family(), unit.first_number())
+}
+
+fn address_name(family: Family, number: u128) -> String {
+    match family {
+        Family::V4 => format!("4-{number:08x}"),
+        Family::V6 => format!("6-{number:032x}"),
+    }
+}
+
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let (family, hex) = match text.split_at_checked(2)? {
+        ("4-", hex) => (Family::V4, hex),
+        ("6-", hex) => (Family::V6, hex),
+        _ => return None,
+    };
+    let lower = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let width = usize::from(family.bits() / 4);
+    (lower && hex.len() == width)
+        .then_some(hex)
+        .and_then(|hex| u128::from_str_radix(hex, 16).ok())
+        .map(|n| family.address(n))
+}
+
+fn parse_unit(text: &str, bits: impl Fn(Family) -> u8) -> Option<Unit> {
+    let address = parse_address(text)?;
+    let unit = Unit::containing(address, bits(Family::of(address)));
+    (unit.first() == address).then_some(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(address: &str, bits: u8) -> Unit {
+        Unit::containing(address.parse().expect("address"), bits)
+    }
+
+    #[test]
+    fn keys_go_both_ways() {
+        let (pool, node) = (PoolName::default_pool(), NodeName::new("n1").expect("name"));
+        let block4 = unit("10.64.0.16", 4);
+        assert_eq!(lease(&pool, block4), "lease/default/4-0a400010");
+        assert_eq!(parse_lease("lease/default/4-0a400010", |_| 4), Some((pool.clone(), block4)));
+        assert_eq!(parse_lease("lease/default/4-0a400011", |_| 4), None, "not aligned");
+        let block6 = unit("fd00::20", 4);
+        let key = block(&node, &pool, block6);
+        assert_eq!(key, "block/n1/default/6-fd000000000000000000000000000020");
+        assert_eq!(parse_block(&key), Some((node.clone(), pool.clone(), block6.first())));
+        let address = "10.0.0.1".parse().expect("address");
+        assert_eq!(parse_evict(&evict(&node, address)), Some((node.clone(), address)));
+        assert_eq!(parse_pool(&super::pool(&pool)), Some(pool));
+        assert_eq!(parse_node(&super::node(&node)), Some(node));
+    }
+
+    #[test]
+    fn malformed_keys_are_nobody() {
+        for key in [
+            "",
+            "lease/",
+            "lease/default/",
+            "lease/default/4-0a4",
+            "lease/default/4-0A400010",
+            "lease/default/6-0a400010",
+            "lease/Default/4-0a400010",
+            "lease/default/4-+a400010",
+            "lease/default/é",
+        ] {
+            assert_eq!(parse_lease(key, |_| 4), None, "{key}");
+        }
+        for key in ["block/n1/default/4-0a400010/x", "block/n1/4-0a400010", "block//default/4-0a400010"] {
+            assert_eq!(parse_block(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_run_covers_its_ends_and_nothing_else() {
+        let pool = PoolName::default_pool();
+        let run = UnitRun { family: Family::V4, first: 0x0a40_0010, last: 0x0a40_0030, bits: 4 };
+        let range = leases_between(&pool, run);
+        for (address, inside) in [
+            ("10.64.0.0", false),
+            ("10.64.0.16", true),
+            ("10.64.0.48", true),
+            ("10.64.0.64", false),
+            ("a40::", false),
+        ] {
+            assert_eq!(range.contains(&lease(&pool, unit(address, 4))), inside, "{address}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The datastore: ordered keys, transactions, watches and keys that expire, with etcd's semantics.
+//!
+//! * [`keys`]: the whole keyspace, both ways
+//! * [`record`]: what the keys hold
+//! * [`etcd`](mod@etcd): an etcd cluster (feature `etcd`)
+//! * [`embedded`]: redb, in a file or in memory
+//! * [`retry`]: the one place where retries are decided
+//! * [`contract`]: what every store must do, as a suite (feature `contract`)
+//!
+//! Keys are relative: a store puts its own prefix before them. Revisions grow with every transaction that
+//! writes; within a store, a key's create revision names one life of that key and nothing else.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::time::Duration;
+
+#[cfg(feature = "contract")]
+pub mod contract;
+pub mod embedded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
+pub mod keys;
+pub mod record;
+pub mod retry;
+
+/// The store's count of transactions that wrote.
+pub type Revision = u64;
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, without the store's prefix.
+    pub key: String,
+    /// The value.
+    pub value: Bytes,
+    /// Revision at which the key came into being.
+    pub create_revision: Revision,
+    /// Revision at which the value was last written.
+    pub mod_revision: Revision,
+}
+
+/// A half-open range of keys: `from` is in it, `to` is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// First key of the range.
+    pub from: String,
+    /// First key behind the range.
+    pub to: String,
+}
+
+impl KeyRange {
+    /// All keys that start with a prefix, which must not be empty and ends in a character below U+007F.
+    pub fn prefix(prefix: impl Into<String>) -> Self {
+        let from = prefix.into();
+        let mut to = from.clone();
+        if let Some(last) = to.pop() {
+            to.push(char::from_u32(u32::from(last) + 1).unwrap_or(char::MAX));
+        }
+        Self { from, to }
+    }
+
+    /// The same range, but from behind `key` on.
+    #[must_use]
+    pub fn after(&self, key: &str) -> Self {
+        Self { from: format!("{key}\0"), to: self.to.clone() }
+    }
+
+    /// Whether the key is in the range.
+    pub fn contains(&self, key: &str) -> bool {
+        self.from.as_str() <= key && key < self.to.as_str()
+    }
+}
+
+/// Part of a range, in key order, all of it as of one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether the range has more behind them.
+    pub more: bool,
+    /// Revision of the store when it was read: watch from the next one on.
+    pub revision: Revision,
+}
+
+/// What must be true for a transaction to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compare {
+    /// The key does not exist.
+    Absent(String),
+    /// The key exists since this revision.
+    CreateRevision(String, Revision),
+    /// The key was last written at this revision; 0 if it must not exist.
+    ModRevision(String, Revision),
+    /// No key of the range exists.
+    Empty(KeyRange),
+}
+
+/// What a transaction does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a value.
+    Put(String, Bytes),
+    /// Writes a value that goes away with the TTL.
+    PutWithTtl(String, Bytes, TtlId),
+    /// Removes a key, if it is there.
+    Delete(String),
+}
+
+/// Compares and operations that happen together or not at all. A key is written once at most.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// All of these must hold.
+    pub compares: Vec<Compare>,
+    /// Then all of these are done.
+    pub ops: Vec<Op>,
+}
+
+impl Txn {
+    /// How many compares, and how many operations, one transaction may have (etcd's default limit).
+    pub const MAX: usize = 128;
+
+    /// A transaction that does nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a condition.
+    #[must_use]
+    pub fn when(mut self, compare: Compare) -> Self {
+        self.compares.push(compare);
+        self
+    }
+
+    /// Adds an operation.
+    #[must_use]
+    pub fn then(mut self, op: Op) -> Self {
+        self.ops.push(op);
+        self
+    }
+}
+
+/// A time to live that was granted; keys written under it vanish when it is not renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TtlId(pub i64);
+
+/// One change of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The key was written.
+    Put(Entry),
+    /// The key was removed or expired, at this revision.
+    Delete(String, Revision),
+}
+
+/// A stream of changes in revision order. It ends with an error, or when the store shuts down.
+pub type Watch = tokio::sync::mpsc::Receiver<Result<Event, StoreError>>;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A compare of the transaction did not hold; nothing was written.
+    #[error("something that the change depends on has changed meanwhile")]
+    Conflict,
+    /// The store can't be reached or did not answer in time. A transaction may have happened or not, or may
+    /// still happen.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// What was tried.
+        reason: String,
+        /// What failed.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The history that a watch asked for is gone: list again, and watch from there.
+    #[error("revision {0} is compacted away")]
+    Compacted(Revision),
+    /// The TTL has expired or never existed.
+    #[error("the TTL is unknown")]
+    UnknownTtl,
+    /// The store refuses for a reason that trying again does not cure (authentication, a limit).
+    #[error("the store refuses: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+        /// What failed.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// A datastore with etcd's semantics. Every call ends within the store's own time-out.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// One key.
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// The first `limit` entries of a range.
+    async fn list(&self, range: &KeyRange, limit: usize) -> Result<Page<Entry>, StoreError>;
+
+    /// The first `limit` keys of a range, without their values.
+    async fn list_keys(&self, range: &KeyRange, limit: usize) -> Result<Page<String>, StoreError>;
+
+    /// How many keys a range has.
+    async fn count(&self, range: &KeyRange) -> Result<u64, StoreError>;
+
+    /// Does all operations if all compares hold, and answers the revision; [`StoreError::Conflict`] if not.
+    async fn txn(&self, txn: Txn) -> Result<Revision, StoreError>;
+
+    /// The changes of a range, those at revision `from` included. A list at revision r is continued, without
+    /// a gap, by a watch from r + 1.
+    async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError>;
+
+    /// Grants a time to live, which starts now.
+    async fn grant_ttl(&self, ttl: Duration) -> Result<TtlId, StoreError>;
+
+    /// Starts a time to live anew.
+    async fn renew_ttl(&self, id: TtlId) -> Result<(), StoreError>;
+
+    /// Ends a time to live, and removes its keys.
+    async fn revoke_ttl(&self, id: TtlId) -> Result<(), StoreError>;
+}
+
+/// All entries of a range, read in pages.
+pub async fn list_all(store: &dyn Store, range: &KeyRange) -> Result<Page<Entry>, StoreError> {
+    let mut all = store.list(range, PAGE).await?;
+    while all.more {
+        let Some(last) = all.items.last() else { break };
+        let page = store.list(&range.after(&last.key), PAGE).await?;
+        all.items.extend(page.items);
+        all.more = page.more;
+    }
+    Ok(all)
+}
+
+const PAGE: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        let range = KeyRange::prefix("pool/");
+        assert_eq!(range.to, "pool0");
+        assert!(range.contains("pool/a") && !range.contains("pool0") && !range.contains("pool"));
+        let after = range.after("pool/a");
+        assert!(!after.contains("pool/a") && after.contains("pool/a-") && after.contains("pool/b"));
+    }
+}

@@ -1,0 +1,3 @@
+//! controller
+
+fn main() {}
