@@ -1,7 +1,7 @@
 //! One configuration from three places: flags win over the environment, the environment over a TOML file, the
 //! file over defaults. A file's keys are the names of the long flags, without the dashes.
 
-use clap::{Arg, ArgMatches, Command, FromArgMatches, Parser};
+use clap::{Arg, ArgMatches, Command, Parser};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use toml::Value;
@@ -139,6 +139,7 @@ fn scalar(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{CommandFactory, FromArgMatches};
 
     #[derive(Debug, Parser)]
     struct Flags {
