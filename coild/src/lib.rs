@@ -1,1 +1,4 @@
-//! coild
+//! The node daemon.
+pub mod allocator;
+pub mod journal;
+pub mod state;

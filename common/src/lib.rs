@@ -7,6 +7,7 @@
 //! * [`config`]: flags, environment and TOML file as one (feature `config`)
 //! * [`server`]: HTTP listeners with limits (feature `server`)
 //! * [`clock`]: the one reader of the wall clock
+//! * [`error`]: how errors are told to people
 //!
 //! Each module uses only what stands before it: `name` → `ipam` → `store`; `wire` uses `name` and `ipam`.
 //! With default features there is no runtime, no store and no socket here, so that the plugin stays small.
@@ -14,6 +15,7 @@
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod error;
 pub mod ipam;
 pub mod name;
 #[cfg(feature = "server")]

@@ -1,0 +1,110 @@
+//! The mirror: copies what changed in the node's blocks to the store, in batches, behind the replies.
+//!
+//! Every write compares the create revisions of the leases that it writes under. Where one is gone, the block
+//! is fenced, and the rest is written without it.
+
+use crate::allocator::{Allocator, AllocatorError};
+use crate::metrics::Metrics;
+use crate::state::{BlockId, MirrorItem};
+use common::error::chain;
+use common::name::NodeName;
+use common::store::{Compare, Op, Store, StoreError, Txn, keys, record};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Blocks in one transaction.
+const BATCH: usize = 100;
+/// Pause after the store failed.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Copies a node's allocations to the store.
+pub struct Mirror {
+    /// The node.
+    pub node: NodeName,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Where the allocations are.
+    pub allocator: Allocator,
+    /// Counts writes and failures.
+    pub metrics: Arc<Metrics>,
+    /// How long changes are gathered before they are written together.
+    pub window: Duration,
+}
+
+enum Flushed {
+    All,
+    More,
+}
+
+impl Mirror {
+    /// Copies for ever.
+    pub async fn run(&self) {
+        loop {
+            match self.flush().await {
+                Ok(Flushed::More) => {}
+                Ok(Flushed::All) => {
+                    self.allocator.signals().changed.notified().await;
+                    tokio::time::sleep(self.window).await;
+                }
+                Err(()) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Copies until the mirror agrees, or the store fails.
+    pub async fn finish(&self) {
+        while matches!(self.flush().await, Ok(Flushed::More)) {}
+    }
+
+    async fn flush(&self) -> Result<Flushed, ()> {
+        let items = match self.allocator.run(|state, _| state.behind(BATCH)).await {
+            Ok(items) => items,
+            Err(AllocatorError::Stopped) => return Ok(Flushed::All),
+            Err(AllocatorError::Journal(_)) => return Err(()),
+        };
+        if items.is_empty() {
+            return Ok(Flushed::All);
+        }
+        let txn = items.iter().fold(Txn::new(), |txn, item| {
+            txn.when(Compare::CreateRevision(keys::lease(&item.id.pool, item.id.unit), item.token))
+                .then(Op::Put(keys::block(&self.node, &item.id.pool, item.id.unit), record::encode(&item.record)))
+        });
+        match self.store.txn(txn).await {
+            Ok(_) => {
+                self.metrics.mirror_writes.add(1);
+                let written: Vec<(BlockId, u64)> = items.into_iter().map(|item| (item.id, item.version)).collect();
+                let noted = self.allocator.run(move |state, now| state.mirrored(&written, now)).await;
+                noted.map(|()| Flushed::More).map_err(|_| ())
+            }
+            Err(StoreError::Conflict) => self.fence_lost(&items).await.map(|()| Flushed::More),
+            Err(error) => {
+                self.metrics.store_errors.add(1);
+                tracing::debug!(error = %chain(&error), "the mirror falls behind");
+                Err(())
+            }
+        }
+    }
+
+    /// Fences the blocks among these whose leases are gone.
+    async fn fence_lost(&self, items: &[MirrorItem]) -> Result<(), ()> {
+        for item in items {
+            let lease = self.store.get(&keys::lease(&item.id.pool, item.id.unit)).await.map_err(|_| ())?;
+            if lease.is_none_or(|lease| lease.create_revision != item.token) {
+                fence(&self.allocator, &item.id, item.token).await.map_err(|_| ())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Closes a block whose lease is gone, and says so.
+pub async fn fence(allocator: &Allocator, id: &BlockId, token: u64) -> Result<(), AllocatorError> {
+    let block = id.clone();
+    if allocator.run(move |state, _| state.fence(&block, token)).await? {
+        tracing::error!(
+            pool = %id.pool, block = %id.unit,
+            "the lease of this block was taken away; nothing is given from it any more, and its addresses are fenced"
+        );
+    }
+    Ok(())
+}

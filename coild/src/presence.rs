@@ -1,0 +1,143 @@
+//! The node's name in the store: who owns it, and that its owner is alive.
+//!
+//! Two machines must not share a name: the name belongs to one installation, told by an instance id that is made
+//! once and kept in the data directory, and a second one waits until the first is no longer heard of.
+
+use common::clock;
+use common::error::chain;
+use common::name::NodeName;
+use common::store::record::{self, Alive, Node, RecordError};
+use common::store::{Compare, Op, Store, StoreError, TtlId, Txn, keys};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a node counts as alive after it was last heard of.
+pub const TTL: Duration = Duration::from_secs(15);
+
+/// Why the node's name can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PresenceError {
+    /// Another installation uses the name and is alive.
+    #[error(
+        "another coild (instance {other}) is alive under the node name {node}; give every machine a --node-name of its own"
+    )]
+    NameTaken {
+        /// The name.
+        node: NodeName,
+        /// Its owner.
+        other: String,
+    },
+    /// The store failed.
+    #[error("can't register node {0}")]
+    Store(NodeName, #[source] StoreError),
+    /// The store holds something else than it should.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The instance id can't be kept.
+    #[error("can't keep the instance id in {path}")]
+    InstanceFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The id of this installation: read from the data directory, made at the first start.
+pub fn instance_id(data_dir: &Path) -> Result<String, PresenceError> {
+    let path = data_dir.join("instance-id");
+    let failed = |source| PresenceError::InstanceFile { path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let mut bytes = [0_u8; 16];
+    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(failed)?;
+    let id = format!("{:032x}", u128::from_be_bytes(bytes));
+    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, &id).map_err(failed)?;
+    std::fs::rename(&fresh, &path).map_err(failed)?;
+    Ok(id)
+}
+
+/// The node's claim to its name.
+pub struct Presence {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The name.
+    pub node: NodeName,
+    /// Who claims it.
+    pub instance: String,
+    /// The kernel's boot id.
+    pub boot: String,
+}
+
+impl Presence {
+    /// Claims the name. While another installation is alive under it, waits until that one's TTL must be over,
+    /// then gives up.
+    pub async fn claim(&self) -> Result<TtlId, PresenceError> {
+        let until = Instant::now() + TTL + Duration::from_secs(3);
+        loop {
+            match self.try_claim().await {
+                Err(PresenceError::NameTaken { .. }) if Instant::now() < until => {}
+                Err(PresenceError::Store(_, StoreError::Conflict)) => {}
+                outcome => return outcome,
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn try_claim(&self) -> Result<TtlId, PresenceError> {
+        let failed = |error| PresenceError::Store(self.node.clone(), error);
+        let key = keys::alive(&self.node);
+        let alive = self.store.get(&key).await.map_err(failed)?;
+        if let Some(entry) = &alive {
+            let owner: Alive = record::decode(&key, &entry.value)?;
+            if owner.instance != self.instance {
+                return Err(PresenceError::NameTaken { node: self.node.clone(), other: owner.instance });
+            }
+        }
+        let ttl = self.store.grant_ttl(TTL).await.map_err(failed)?;
+        let node = Node { instance: self.instance.clone(), boot: self.boot.clone(), started: clock::now_millis() };
+        let claim = Txn::new()
+            .when(Compare::ModRevision(key.clone(), alive.map_or(0, |entry| entry.mod_revision)))
+            .then(Op::PutWithTtl(key, record::encode(&Alive { instance: self.instance.clone() }), ttl))
+            .then(Op::Put(keys::node(&self.node), record::encode(&node)));
+        self.store.txn(claim).await.map_err(failed)?;
+        Ok(ttl)
+    }
+
+    /// Stays alive for ever; ends only when another installation has taken the name.
+    pub async fn keep(&self, mut claimed: Option<TtlId>) -> PresenceError {
+        loop {
+            match claimed {
+                Some(ttl) => {
+                    tokio::time::sleep(TTL / 4).await;
+                    match self.store.renew_ttl(ttl).await {
+                        Ok(()) => {}
+                        Err(StoreError::UnknownTtl) => claimed = None,
+                        Err(error) => tracing::warn!(error = %chain(&error), "can't renew the node's liveness"),
+                    }
+                }
+                None => match self.claim().await {
+                    Ok(ttl) => {
+                        tracing::info!(node = %self.node, "registered");
+                        claimed = Some(ttl);
+                    }
+                    Err(error @ PresenceError::NameTaken { .. }) => return error,
+                    Err(error) => {
+                        tracing::warn!(error = %chain(&error), "can't register the node");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Giving addresses.
+
+use super::{BlockId, Change, Holder, Place, Standing, State};
+use common::ipam::{BlockGateway, Family, Pool, TakeError, Unit};
+use common::name::{PodText, PoolName};
+use common::wire::node::{AssignedAddress, AttachmentId};
+use std::net::IpAddr;
+
+/// What an attachment asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Container and interface.
+    pub attachment: AttachmentId,
+    /// Namespace of the pod.
+    pub namespace: PodText,
+    /// Name of the pod.
+    pub pod: PodText,
+    /// Families to give one address of each; IPv4 first, without repetition, not empty.
+    pub families: Vec<Family>,
+    /// The pool; by the pod's namespace if absent.
+    pub pool: Option<PoolName>,
+    /// These addresses and no others; one of a family at most, each of a family in `families`.
+    pub addresses: Vec<IpAddr>,
+    /// CNI network.
+    pub network: Option<String>,
+    /// Path of the network namespace.
+    pub netns: Option<String>,
+}
+
+/// Why no address is given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AllocateError {
+    /// The attachment has an address already.
+    #[error("container {} holds {address} on {} already", .attachment.container_id, .attachment.interface)]
+    Held {
+        /// Who.
+        attachment: AttachmentId,
+        /// The address it holds.
+        address: IpAddr,
+    },
+    /// There is no such pool.
+    #[error("there is no pool {pool}{}", if *.by_namespace { " and none named like the namespace" } else { "" })]
+    NoPool {
+        /// The pool.
+        pool: PoolName,
+        /// Whether the request left the choice to the namespace.
+        by_namespace: bool,
+    },
+    /// An operator disabled the pool.
+    #[error("pool {0} is disabled")]
+    Disabled(PoolName),
+    /// The pool has no subnet of this family.
+    #[error("pool {0} has no {1} subnet")]
+    NoFamily(PoolName, Family),
+    /// Nothing is free in the blocks that the node holds: a block must be leased.
+    #[error(
+        "no {family} address is free in the {blocks} blocks of pool {pool} that this node holds ({used} used)"
+    )]
+    NothingFree {
+        /// The pool.
+        pool: PoolName,
+        /// The family.
+        family: Family,
+        /// Blocks held.
+        blocks: usize,
+        /// Addresses used in them.
+        used: usize,
+        /// Whether an address could be given by cutting its cooldown short.
+        resting: bool,
+    },
+    /// The address asked for is in a block that the node does not hold.
+    #[error("{address} is in a block of pool {} that this node does not hold", .block.pool)]
+    NotLeased {
+        /// The address.
+        address: IpAddr,
+        /// Its block.
+        block: BlockId,
+    },
+    /// The address asked for is none of the pool's.
+    #[error("address: {0} is not an address of pool {1}")]
+    Outside(IpAddr, PoolName),
+    /// The address asked for is an exclusion, a gateway or a broadcast address.
+    #[error("address: {0} is reserved in pool {1}")]
+    Reserved(IpAddr, PoolName),
+    /// The address asked for has a holder.
+    #[error("{0} is held by another container")]
+    Taken(IpAddr),
+    /// The block of the address asked for is fenced or quarantined.
+    #[error("{0} is in a block from which nothing is given at the moment")]
+    Closed(IpAddr),
+}
+
+impl State {
+    /// Gives an attachment one address of each family that it asks for, or none at all. With `wake`, an
+    /// address that still rests is given when all others are held.
+    pub fn allocate(
+        &mut self,
+        ask: &Ask,
+        wake: bool,
+        now: u64,
+    ) -> Result<Vec<AssignedAddress>, AllocateError> {
+        if let Some((_, address, _)) = self.held_by(&ask.attachment).next() {
+            return Err(AllocateError::Held { attachment: ask.attachment.clone(), address });
+        }
+        let pool = self.choose_pool(ask)?;
+        // All are chosen before any is taken, so that a failure leaves nothing behind.
+        let places: Vec<Place> = ask
+            .families
+            .iter()
+            .map(|family| self.choose(ask, &pool, *family, wake, now))
+            .collect::<Result<_, _>>()?;
+        let mut given = Vec::with_capacity(places.len());
+        for place in places {
+            given.extend(self.take(place, ask, now));
+        }
+        Ok(given)
+    }
+
+    /// What attachment and pod hold: all addresses with their details, IPv4 first. Empty if the container is
+    /// unknown or is another pod's.
+    pub fn get(&self, attachment: &AttachmentId, namespace: &PodText, pod: &PodText) -> Vec<AssignedAddress> {
+        self.held_by(attachment)
+            .filter(|(_, _, holder)| holder.namespace == *namespace && holder.pod == *pod)
+            .map(|(place, address, _)| self.details(&place.id, address))
+            .collect()
+    }
+
+    fn choose_pool(&self, ask: &Ask) -> Result<PoolName, AllocateError> {
+        let name = match &ask.pool {
+            Some(pool) => pool.clone(),
+            // A namespace that can't be a pool's name has no pool of its own.
+            None => PoolName::new(ask.namespace.as_str())
+                .ok()
+                .filter(|name| self.pools.contains_key(name))
+                .unwrap_or_else(PoolName::default_pool),
+        };
+        let Some(pool) = self.pools.get(&name) else {
+            return Err(AllocateError::NoPool { pool: name, by_namespace: ask.pool.is_none() });
+        };
+        if pool.disabled {
+            return Err(AllocateError::Disabled(name));
+        }
+        match ask.families.iter().find(|family| !pool.has(**family)) {
+            Some(family) => Err(AllocateError::NoFamily(name, *family)),
+            None => Ok(name),
+        }
+    }
+
+    fn choose(
+        &self,
+        ask: &Ask,
+        pool: &PoolName,
+        family: Family,
+        wake: bool,
+        now: u64,
+    ) -> Result<Place, AllocateError> {
+        match ask.addresses.iter().find(|address| Family::of(**address) == family) {
+            Some(address) => self.choose_exactly(*address, pool),
+            None => self.choose_next(pool, family, wake, now),
+        }
+    }
+
+    fn choose_exactly(&self, address: IpAddr, pool: &PoolName) -> Result<Place, AllocateError> {
+        let outside = || AllocateError::Outside(address, pool.clone());
+        let spec = self.pools.get(pool).ok_or_else(outside)?;
+        let space = spec.space(Family::of(address)).map_err(|_| outside())?;
+        if !spec.subnets.iter().any(|subnet| subnet.contains(&address)) {
+            return Err(outside());
+        }
+        let reserved = || AllocateError::Reserved(address, pool.clone());
+        let unit = space.unit_of(address).ok_or_else(reserved)?;
+        let offset = unit.offset_of(address).ok_or_else(reserved)?;
+        if spec.unusable(unit, &space).iter().any(|(first, last)| (*first..=*last).contains(&offset)) {
+            return Err(reserved());
+        }
+        let id = BlockId { pool: pool.clone(), unit };
+        match self.blocks.get(&id) {
+            None => Err(AllocateError::NotLeased { address, block: id }),
+            Some(held) if held.standing != Standing::Open => Err(AllocateError::Closed(address)),
+            Some(held) if held.block.holder(offset).is_some() => Err(AllocateError::Taken(address)),
+            Some(_) => Ok(Place { id, offset }),
+        }
+    }
+
+    fn choose_next(
+        &self,
+        pool: &PoolName,
+        family: Family,
+        wake: bool,
+        now: u64,
+    ) -> Result<Place, AllocateError> {
+        let cooldown = self.cooldown();
+        let current = self.current.get(&(pool.clone(), family)).copied();
+        let open = || self.open_blocks(pool, family);
+        // The rotation goes on in the block of the last address, then in those behind it, then from the first on.
+        let behind = open().filter(|(id, _)| current.is_none_or(|unit| id.unit >= unit));
+        let before = open().filter(|(id, _)| current.is_some_and(|unit| id.unit < unit));
+        let rested = behind
+            .chain(before)
+            .find_map(|(id, held)| held.block.next_free(now, cooldown).map(|offset| (id, offset)));
+        let longest_resting = || {
+            open()
+                .filter_map(|(id, held)| {
+                    held.block.longest_resting().map(|(offset, freed_at)| (freed_at, id, offset))
+                })
+                .min()
+                .map(|(_, id, offset)| (id, offset))
+        };
+        let chosen = rested.or_else(|| if wake { longest_resting() } else { None });
+        chosen.map(|(id, offset)| Place { id: id.clone(), offset }).ok_or_else(|| {
+            AllocateError::NothingFree {
+                pool: pool.clone(),
+                family,
+                blocks: self.blocks_of(pool, family).count(),
+                used: self.blocks_of(pool, family).map(|(_, held)| held.block.held().len()).sum(),
+                resting: longest_resting().is_some(),
+            }
+        })
+    }
+
+    fn take(&mut self, place: Place, ask: &Ask, now: u64) -> Option<AssignedAddress> {
+        self.sequence += 1;
+        let holder = Box::new(Holder {
+            sequence: self.sequence,
+            attachment: ask.attachment.clone(),
+            namespace: ask.namespace.clone(),
+            pod: ask.pod.clone(),
+            network: ask.network.clone(),
+            netns: ask.netns.clone(),
+            since: now,
+        });
+        let held = self.blocks.get_mut(&place.id)?;
+        let taken: Result<(), TakeError> = held.block.take(place.offset, holder.clone());
+        debug_assert_eq!(taken, Ok(()), "a place that was chosen is free");
+        taken.ok()?;
+        let address = held.block.address(place.offset)?;
+        self.current.insert((place.id.pool.clone(), place.id.unit.family()), place.id.unit);
+        self.touch(&place.id, now);
+        let details = self.details(&place.id, address);
+        self.changes.push(Change::Hold(place.id.clone(), place.offset, holder));
+        self.attachments.entry(ask.attachment.clone()).or_default().push(place);
+        Some(details)
+    }
+
+    fn details(&self, id: &BlockId, address: IpAddr) -> AssignedAddress {
+        let gateway = self.pools.get(&id.pool).and_then(|pool| block_gateway(pool, id.unit));
+        let prefix = match gateway {
+            Some(_) => id.unit.net().prefix_len(),
+            None => id.unit.family().bits(),
+        };
+        AssignedAddress { address, prefix, gateway, routes: Vec::new(), pool: id.pool.clone() }
+    }
+}
+
+fn block_gateway(pool: &Pool, unit: Unit) -> Option<IpAddr> {
+    match pool.block_gateway {
+        BlockGateway::None => None,
+        BlockGateway::First => Some(unit.first()),
+    }
+}

@@ -1,0 +1,277 @@
+//! Blocks coming and going, and what the lease keeper and the mirror have to do about them.
+
+use super::{BlockId, Change, Held, Holder, Place, Standing, State};
+use common::ipam::{Block, Family, Unit};
+use common::name::PoolName;
+use common::store::Revision;
+use common::store::record::{Allocation, BlockMirror};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A pool that runs low.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Need {
+    /// The pool.
+    pub pool: PoolName,
+    /// The family of which a block is needed.
+    pub family: Family,
+}
+
+/// A block whose mirror is behind.
+#[derive(Debug, Clone)]
+pub struct MirrorItem {
+    /// The block.
+    pub id: BlockId,
+    /// Create revision of its lease.
+    pub token: Revision,
+    /// Version of the allocations in `record`.
+    pub version: u64,
+    /// What the mirror has to say.
+    pub record: BlockMirror,
+}
+
+impl State {
+    /// Adds a block that the node has leased, or that it finds among its leases, with what is known of its
+    /// holders. Does nothing if the node holds it already under the same lease.
+    pub fn add_block(
+        &mut self,
+        id: &BlockId,
+        token: Revision,
+        standing: Standing,
+        holders: Vec<Allocation>,
+        now: u64,
+    ) {
+        if self.blocks.contains_key(id) {
+            return;
+        }
+        self.changes.push(Change::PutBlock { id: id.clone(), token, standing });
+        self.insert_block(id.clone(), token, standing);
+        for record in holders {
+            self.hold_recorded(id, record, now);
+        }
+    }
+
+    /// Puts a holder into a block that was rebuilt, unless the address has one. Returns whether it was added.
+    pub fn hold_recorded(&mut self, id: &BlockId, record: Allocation, now: u64) -> bool {
+        let offset = record.offset;
+        let holder = Box::new(Holder::of_record(record));
+        if !self.restore_holder(id, offset, holder.clone()) {
+            return false;
+        }
+        self.changes.push(Change::Hold(id.clone(), offset, holder));
+        self.touch(id, now);
+        true
+    }
+
+    /// A sequence number for an allocation that is recorded from elsewhere.
+    pub fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// A block as the journal has it.
+    pub fn insert_block(&mut self, id: BlockId, token: Revision, standing: Standing) {
+        let unusable = match self.pools.get(&id.pool) {
+            Some(pool) => {
+                pool.space(id.unit.family()).map_or(Vec::new(), |space| pool.unusable(id.unit, &space))
+            }
+            None => Vec::new(),
+        };
+        let block = Block::new(id.unit, unusable);
+        let held = Held { block, token, standing, version: 0, mirrored: 0, behind_since: None };
+        self.blocks.insert(id, held);
+    }
+
+    /// A holder as the journal has it. Returns whether the address was free.
+    pub fn restore_holder(&mut self, id: &BlockId, offset: u32, holder: Box<Holder>) -> bool {
+        let Some(held) = self.blocks.get_mut(id) else { return false };
+        let (attachment, sequence) = (holder.attachment.clone(), holder.sequence);
+        if held.block.restore(offset, holder).is_err() {
+            return false;
+        }
+        self.sequence = self.sequence.max(sequence);
+        let places = self.attachments.entry(attachment).or_default();
+        places.push(Place { id: id.clone(), offset });
+        places.sort_by_key(|place| place.id.unit.family());
+        true
+    }
+
+    /// A resting address as the journal has it.
+    pub fn restore_resting(&mut self, id: &BlockId, offset: u32, freed_at: u64) {
+        if let Some(held) = self.blocks.get_mut(id) {
+            held.block.rest(offset, freed_at);
+        }
+    }
+
+    /// Makes the mirror write every block again.
+    pub fn touch_all(&mut self, now: u64) {
+        let ids: Vec<BlockId> = self.blocks.keys().cloned().collect();
+        for id in ids {
+            self.touch(&id, now);
+        }
+    }
+
+    /// The blocks that the node holds, with the create revisions of their leases.
+    pub fn leases(&self) -> BTreeMap<BlockId, (Revision, Standing)> {
+        self.blocks.iter().map(|(id, held)| (id.clone(), (held.token, held.standing))).collect()
+    }
+
+    /// The addresses that the kernel should route to this node: every block whose lease the node has.
+    pub fn routed(&self) -> BTreeSet<Unit> {
+        let routed = |(id, held): (&BlockId, &Held)| (held.standing != Standing::Fenced).then_some(id.unit);
+        self.blocks.iter().filter_map(routed).collect()
+    }
+
+    /// Closes a block because its lease, known by its create revision, is gone.
+    pub fn fence(&mut self, id: &BlockId, token: Revision) -> bool {
+        let Some(held) = self.blocks.get_mut(id) else { return false };
+        if held.token != token || held.standing == Standing::Fenced {
+            return false;
+        }
+        held.standing = Standing::Fenced;
+        self.changes.push(Change::PutBlock { id: id.clone(), token, standing: Standing::Fenced });
+        self.drop_if_fenced_and_empty(id);
+        true
+    }
+
+    /// Opens the blocks that were rebuilt: by now it is certain that all their holders are known.
+    pub fn end_quarantine(&mut self) -> usize {
+        let mut ended = 0;
+        for (id, held) in &mut self.blocks {
+            if held.standing == Standing::Quarantined {
+                held.standing = Standing::Open;
+                ended += 1;
+                self.changes.push(Change::PutBlock {
+                    id: id.clone(),
+                    token: held.token,
+                    standing: Standing::Open,
+                });
+            }
+        }
+        ended
+    }
+
+    /// The blocks in quarantine.
+    pub fn quarantined(&self) -> Vec<BlockId> {
+        let quarantined = |held: &Held| held.standing == Standing::Quarantined;
+        self.blocks.iter().filter(|(_, held)| quarantined(held)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The pools in use that have fewer free addresses than the low-water mark.
+    pub fn needs(&self, now: u64) -> Vec<Need> {
+        let mut free: BTreeMap<Need, u32> = BTreeMap::new();
+        for (id, held) in &self.blocks {
+            let need = Need { pool: id.pool.clone(), family: id.unit.family() };
+            let available = match held.standing {
+                Standing::Open => held.block.available(now, self.cooldown()),
+                Standing::Quarantined | Standing::Fenced => 0,
+            };
+            *free.entry(need).or_default() += available;
+        }
+        let given_from = |pool: &PoolName| self.pools.get(pool).is_some_and(|pool| !pool.disabled);
+        free.into_iter()
+            .filter(|(need, free)| *free < self.settings.low_water && given_from(&need.pool))
+            .map(|(need, _)| need)
+            .collect()
+    }
+
+    /// Whether the last allocation made its pool run low. Cheap while the block it came from has room.
+    pub fn is_low(&self, pool: &PoolName, family: Family, now: u64) -> bool {
+        let room = |held: &Held| held.block.available(now, self.cooldown()) >= self.settings.low_water;
+        let current = self.current.get(&(pool.clone(), family));
+        let current = current.and_then(|unit| self.blocks.get(&BlockId { pool: pool.clone(), unit: *unit }));
+        if current.is_some_and(room) {
+            return false;
+        }
+        let mut free = 0;
+        self.open_blocks(pool, family).all(|(_, held)| {
+            free += held.block.available(now, self.cooldown());
+            free < self.settings.low_water
+        })
+    }
+
+    /// Takes blocks out that are entirely free and have cooled down, and returns them for their leases to be
+    /// released. One of each pool and family stays, to be warm, unless the pool is disabled.
+    pub fn take_idle(&mut self, now: u64) -> Vec<(BlockId, Revision)> {
+        let cooldown = self.cooldown();
+        let mut warm: BTreeSet<(PoolName, Family)> = BTreeSet::new();
+        let mut idle = Vec::new();
+        for (id, held) in &self.blocks {
+            let disabled = self.pools.get(&id.pool).is_none_or(|pool| pool.disabled);
+            let resting_allowed = disabled && held.block.is_empty();
+            if held.standing != Standing::Open || !(resting_allowed || held.block.is_idle(now, cooldown)) {
+                continue;
+            }
+            if disabled || !warm.insert((id.pool.clone(), id.unit.family())) {
+                idle.push((id.clone(), held.token));
+            }
+        }
+        for (id, _) in &idle {
+            self.blocks.remove(id);
+            self.changes.push(Change::RemoveBlock(id.clone()));
+        }
+        idle
+    }
+
+    /// Forgets the cooldowns that are over, so that the journal does not keep them.
+    pub fn wake(&mut self, now: u64) {
+        let cooldown = self.cooldown();
+        for (id, held) in &mut self.blocks {
+            let woken = held.block.wake(now, cooldown);
+            self.changes.extend(woken.into_iter().map(|offset| Change::Clear(id.clone(), offset)));
+        }
+    }
+
+    /// At most `limit` blocks whose mirror is behind, those waiting longest first.
+    pub fn behind(&self, limit: usize) -> Vec<MirrorItem> {
+        let mut behind: Vec<(u64, &BlockId, &Held)> = self
+            .blocks
+            .iter()
+            .filter(|(_, held)| held.standing != Standing::Fenced)
+            .filter_map(|(id, held)| Some((held.behind_since?, id, held)))
+            .collect();
+        behind.sort_by_key(|(since, id, _)| (*since, *id));
+        behind.truncate(limit);
+        behind
+            .into_iter()
+            .map(|(_, id, held)| MirrorItem {
+                id: id.clone(),
+                token: held.token,
+                version: held.version,
+                record: BlockMirror {
+                    prefix: id.unit.net().prefix_len(),
+                    held: held.block.held().map(|(offset, holder)| holder.to_record(offset)).collect(),
+                },
+            })
+            .collect()
+    }
+
+    /// Notes what the mirror has written.
+    pub fn mirrored(&mut self, written: &[(BlockId, u64)], now: u64) {
+        for (id, version) in written {
+            if let Some(held) = self.blocks.get_mut(id) {
+                held.mirrored = held.mirrored.max(*version);
+                held.behind_since = (held.version > held.mirrored).then_some(now);
+            }
+        }
+    }
+
+    pub(super) fn blocks_of(
+        &self,
+        pool: &PoolName,
+        family: Family,
+    ) -> impl Iterator<Item = (&BlockId, &Held)> {
+        let first = Unit::containing(family.address(0), 0);
+        let pool = pool.clone();
+        self.blocks
+            .range(BlockId { pool: pool.clone(), unit: first }..)
+            .take_while(move |(id, _)| id.pool == pool && id.unit.family() == family)
+    }
+
+    pub(super) fn open_blocks(
+        &self,
+        pool: &PoolName,
+        family: Family,
+    ) -> impl Iterator<Item = (&BlockId, &Held)> {
+        self.blocks_of(pool, family).filter(|(_, held)| held.standing == Standing::Open)
+    }
+}

@@ -1,0 +1,280 @@
+//! What the node holds: blocks, and who holds their addresses. Pure: no I/O and no clock. Every method that
+//! changes something notes it as a [`Change`]; the allocator commits the notes to the journal before anyone
+//! hears of the result.
+//!
+//! Invariants: an address has one holder at most; an attachment is indexed exactly if it holds an address; a
+//! block that is not [`Standing::Open`] gives nothing new.
+
+mod allocate;
+mod blocks;
+mod release;
+mod report;
+
+pub use allocate::{AllocateError, Ask};
+pub use blocks::{MirrorItem, Need};
+pub use release::Exact;
+pub use report::{PoolSummary, Summary};
+
+use common::ipam::{Block, Family, Pool, Unit};
+use common::name::{PodText, PoolName};
+use common::store::Revision;
+use common::store::record::Allocation;
+use common::wire::node::AttachmentId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What identifies a block: its pool and its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockId {
+    /// The pool.
+    pub pool: PoolName,
+    /// The addresses.
+    pub unit: Unit,
+}
+
+/// What may be done with a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Addresses are given from it.
+    Open,
+    /// Rebuilt after the journal was lost, and it is not yet certain that all its holders are known.
+    Quarantined,
+    /// Its lease was taken away while addresses of it were held. It goes when they are freed.
+    Fenced,
+}
+
+/// Who holds an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The node's sequence number: no two allocations have the same.
+    pub sequence: u64,
+    /// Container and interface.
+    pub attachment: AttachmentId,
+    /// Namespace of the pod.
+    pub namespace: PodText,
+    /// Name of the pod.
+    pub pod: PodText,
+    /// CNI network.
+    pub network: Option<String>,
+    /// Path of the network namespace, if coild saw it there when the address was given.
+    pub netns: Option<String>,
+    /// When it was given, in milliseconds since the Unix epoch.
+    pub since: u64,
+}
+
+impl Holder {
+    /// The record of this holder of an address.
+    pub fn to_record(&self, offset: u32) -> Allocation {
+        Allocation {
+            offset,
+            sequence: self.sequence,
+            container: self.attachment.container_id.clone(),
+            interface: self.attachment.interface.clone(),
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            network: self.network.clone(),
+            netns: self.netns.clone(),
+            since: self.since,
+        }
+    }
+
+    /// The holder that a record names.
+    pub fn of_record(record: Allocation) -> Self {
+        Self {
+            sequence: record.sequence,
+            attachment: AttachmentId { container_id: record.container, interface: record.interface },
+            namespace: record.namespace,
+            pod: record.pod,
+            network: record.network,
+            netns: record.netns,
+            since: record.since,
+        }
+    }
+}
+
+/// A block that the node holds.
+#[derive(Debug)]
+struct Held {
+    block: Block<Box<Holder>>,
+    /// Create revision of the lease.
+    token: Revision,
+    standing: Standing,
+    /// Grows with each change of an allocation; the mirror remembers up to where it has written.
+    version: u64,
+    mirrored: u64,
+    /// When the mirror fell behind, in milliseconds.
+    behind_since: Option<u64>,
+}
+
+/// A change to be journaled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The node holds a block.
+    PutBlock {
+        /// The block.
+        id: BlockId,
+        /// Create revision of its lease.
+        token: Revision,
+        /// What may be done with it.
+        standing: Standing,
+    },
+    /// The node does not hold a block any more, nor anything in it.
+    RemoveBlock(BlockId),
+    /// An address has a holder.
+    Hold(BlockId, u32, Box<Holder>),
+    /// An address rests since a time.
+    Rest(BlockId, u32, u64),
+    /// An address is free.
+    Clear(BlockId, u32),
+    /// The pools that exist are these.
+    Pools(BTreeMap<PoolName, Pool>),
+    /// The kernel's boot id is this.
+    Boot(String),
+    /// From here on the journal knows all that the node holds.
+    Complete,
+}
+
+impl Change {
+    /// Whether a block came, went or changed its standing.
+    pub fn is_about_blocks(&self) -> bool {
+        matches!(self, Self::PutBlock { .. } | Self::RemoveBlock(_))
+    }
+}
+
+/// How the node gives addresses.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long an address rests after it is freed.
+    pub cooldown: Duration,
+    /// Fewer free addresses than this in a pool make the node lease another block.
+    pub low_water: u32,
+}
+
+/// All that the node holds.
+#[derive(Debug)]
+pub struct State {
+    settings: Settings,
+    pools: BTreeMap<PoolName, Pool>,
+    blocks: BTreeMap<BlockId, Held>,
+    attachments: HashMap<AttachmentId, Vec<Place>>,
+    /// The block that the last address of a pool and family came from.
+    current: HashMap<(PoolName, Family), Unit>,
+    /// The sequence number of the last allocation.
+    sequence: u64,
+    /// Whether all that the node holds is known: false after the journal was lost, until what the mirror knows
+    /// has been taken over.
+    complete: bool,
+    changes: Vec<Change>,
+}
+
+/// Where an address is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    id: BlockId,
+    offset: u32,
+}
+
+impl State {
+    /// A node that holds nothing. Sequence numbers go on after `sequence`.
+    pub fn new(settings: Settings, sequence: u64) -> Self {
+        Self {
+            settings,
+            pools: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            attachments: HashMap::new(),
+            current: HashMap::new(),
+            sequence,
+            complete: false,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Sets the pools as the journal has them.
+    pub fn restore_pools(&mut self, pools: BTreeMap<PoolName, Pool>) {
+        self.pools = pools;
+    }
+
+    /// Sets the pools as the store has them now.
+    pub fn set_pools(&mut self, pools: BTreeMap<PoolName, Pool>) {
+        if self.pools != pools {
+            self.pools.clone_from(&pools);
+            self.changes.push(Change::Pools(pools));
+        }
+    }
+
+    /// The pools that exist.
+    pub fn pools(&self) -> &BTreeMap<PoolName, Pool> {
+        &self.pools
+    }
+
+    /// Whether all that the node holds is known.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Notes that all that the node holds is known, as the journal has it.
+    pub fn restore_complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Notes that all that the node holds is known from now on.
+    pub fn set_complete(&mut self) {
+        if !self.complete {
+            self.complete = true;
+            self.changes.push(Change::Complete);
+        }
+    }
+
+    /// Notes the kernel's boot id.
+    pub fn set_boot(&mut self, boot: String) {
+        self.changes.push(Change::Boot(boot));
+    }
+
+    /// The sequence number of the last allocation.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// What has changed since the last call, in order.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn cooldown(&self) -> u64 {
+        u64::try_from(self.settings.cooldown.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The addresses, pool blocks and holders of one attachment, IPv4 first.
+    fn held_by(&self, attachment: &AttachmentId) -> impl Iterator<Item = (&Place, IpAddr, &Holder)> {
+        self.attachments.get(attachment).into_iter().flatten().filter_map(|place| {
+            let block = &self.blocks.get(&place.id)?.block;
+            Some((place, block.address(place.offset)?, block.holder(place.offset)?.as_ref()))
+        })
+    }
+
+    /// Every allocation of the node, in order of pool and address.
+    pub fn allocations(&self) -> impl Iterator<Item = (&BlockId, IpAddr, &Holder)> {
+        self.blocks.iter().flat_map(|(id, held)| {
+            held.block
+                .held()
+                .filter_map(move |(offset, holder)| Some((id, held.block.address(offset)?, holder.as_ref())))
+        })
+    }
+
+    /// Notes that an allocation of this block changed, so that the mirror writes it again.
+    fn touch(&mut self, id: &BlockId, now: u64) {
+        if let Some(held) = self.blocks.get_mut(id) {
+            held.version += 1;
+            held.behind_since.get_or_insert(now);
+        }
+    }
+
+    /// All containers that hold something, for tests of the invariants.
+    pub fn attachments(&self) -> BTreeSet<&AttachmentId> {
+        self.attachments.keys().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
