@@ -1,0 +1,186 @@
+//! An HTTP client over a Unix socket or TCP, which can also speak badly.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a server listens. Each request is a connection of its own.
+#[derive(Debug, Clone)]
+pub enum Http {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A TCP address.
+    Tcp(SocketAddr),
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The header fields, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The first header field of that name, which is given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Result<Value> {
+        self.parse()
+    }
+
+    /// The body as a JSON form of this type.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).with_context(|| format!("not the JSON expected: {}", self.text()))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// This reply, if it has that status.
+    pub fn expect(self, status: u16) -> Result<Self> {
+        ensure!(self.status == status, "status {}, expected {status}: {}", self.status, self.text());
+        Ok(self)
+    }
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+impl Http {
+    /// GET.
+    pub fn get(&self, path: &str) -> Result<Reply> {
+        self.send("GET", path, b"")
+    }
+
+    /// POST of a JSON body.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Reply> {
+        self.send("POST", path, body.to_string().as_bytes())
+    }
+
+    /// DELETE.
+    pub fn delete(&self, path: &str) -> Result<Reply> {
+        self.send("DELETE", path, b"")
+    }
+
+    /// Any method with any body. Only the path must be fit for a request line.
+    pub fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.raw(&[head.as_bytes(), body].concat()).with_context(|| format!("{method} {path}"))
+    }
+
+    /// Sends any bytes and reads one answer. A server may refuse before it has read everything, so that
+    /// writing fails; its answer still counts.
+    pub fn raw(&self, request: &[u8]) -> Result<Reply> {
+        let mut stream = self.connect()?;
+        let written = stream.write_all(request);
+        let mut bytes = Vec::new();
+        let read = read_until_closed(&mut *stream, &mut bytes);
+        match parse(&bytes) {
+            Ok(reply) => Ok(reply),
+            Err(error) => {
+                written.context("can't send the request")?;
+                read.context("can't read the answer")?;
+                Err(error)
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path)
+                    .with_context(|| format!("can't connect to {}", path.display()))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                Box::new(stream)
+            }
+            Self::Tcp(address) => {
+                let stream =
+                    TcpStream::connect(address).with_context(|| format!("can't connect to {address}"))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                Box::new(stream)
+            }
+        })
+    }
+}
+
+fn read_until_closed(stream: &mut dyn Stream, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    match stream.read_to_end(bytes) {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset && !bytes.is_empty() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Reply> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.with_context(|| format!("no answer but {:?}", String::from_utf8_lossy(bytes)))?;
+    let head = std::str::from_utf8(&bytes[..end])?;
+    let mut lines = head.split("\r\n");
+    let line = lines.next().unwrap_or_default();
+    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.with_context(|| format!("not a status line: {line}"))?;
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+        .collect();
+    let rest = &bytes[end + 4..];
+    let mut reply = Reply { status, headers, body: rest.to_vec() };
+    if reply.header("transfer-encoding") == Some("chunked") {
+        reply.body = unchunk(rest)?;
+    } else if let Some(length) = reply.header("content-length") {
+        let length: usize = length.parse()?;
+        ensure!(rest.len() == length, "a body of {} bytes, announced were {length}", rest.len());
+    }
+    Ok(reply)
+}
+
+fn unchunk(mut rest: &[u8]) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let Some(end) = rest.windows(2).position(|window| window == b"\r\n") else { bail!("a chunk is cut") };
+        let size = std::str::from_utf8(&rest[..end])?.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size.trim(), 16)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        body.extend_from_slice(rest.get(end + 2..end + 2 + size).context("a chunk is cut")?);
+        rest = rest.get(end + 4 + size..).context("a chunk is cut")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let plain = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Y: z\r\n\r\n{}").expect("valid");
+        assert_eq!((plain.status, plain.header("x-y"), plain.text().as_str()), (200, Some("z"), "{}"));
+        let chunked =
+            parse(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n");
+        assert_eq!(chunked.expect("valid").text(), "abcd");
+        for bad in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
