@@ -176,8 +176,9 @@ mod tests {
     fn answers() {
         let plain = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Y: z\r\n\r\n{}").expect("valid");
         assert_eq!((plain.status, plain.header("x-y"), plain.text().as_str()), (200, Some("z"), "{}"));
-        let chunked =
-            parse(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n");
+        let chunked = parse(
+            b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+        );
         assert_eq!(chunked.expect("valid").text(), "abcd");
         for bad in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}"] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");

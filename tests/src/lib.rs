@@ -14,10 +14,14 @@
 //! A missing tool is a failure which names the package; nothing is ever skipped.
 
 pub mod binaries;
+pub mod coild;
+pub mod controller;
 pub mod etcd;
+pub mod history;
 pub mod http;
 pub mod machine;
 pub mod place;
+pub mod plugin;
 pub mod process;
 pub mod tools;
 pub mod wait;

@@ -19,7 +19,9 @@ impl Place {
             Self::Here => Command::new(program),
             Self::Inside(anchor) => {
                 let mut command = Command::new("nsenter");
-                command.args(["--target", &anchor.to_string(), "--net", "--mount", "--pid", "--"]).arg(program);
+                command
+                    .args(["--target", &anchor.to_string(), "--net", "--mount", "--pid", "--"])
+                    .arg(program);
                 command
             }
         }

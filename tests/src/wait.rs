@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn a_deadline_tells_what_was_missing() {
-        let error = wait_until("rain", Duration::from_millis(1), || Err(anyhow!("blue sky"))).expect_err("late");
+        let error =
+            wait_until("rain", Duration::from_millis(1), || Err(anyhow!("blue sky"))).expect_err("late");
         let text = format!("{error:#}");
         assert!(text.contains("rain") && text.contains("blue sky"), "{text}");
     }
