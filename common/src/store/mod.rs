@@ -12,6 +12,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::time::Duration;
 
 #[cfg(feature = "contract")]
@@ -63,6 +64,11 @@ impl KeyRange {
     #[must_use]
     pub fn after(&self, key: &str) -> Self {
         Self { from: format!("{key}\0"), to: self.to.clone() }
+    }
+
+    /// Whether no key can be in the range.
+    pub fn is_empty(&self) -> bool {
+        self.from >= self.to
     }
 
     /// Whether the key is in the range.
@@ -118,6 +124,9 @@ pub struct Txn {
 impl Txn {
     /// How many compares, and how many operations, one transaction may have (etcd's default limit).
     pub const MAX: usize = 128;
+    /// How many bytes of keys and values one transaction may have: etcd's default limit, less room for its
+    /// envelope and prefixes.
+    pub const MAX_BYTES: usize = 1_400_000;
 
     /// A transaction that does nothing yet.
     pub fn new() -> Self {
@@ -137,6 +146,47 @@ impl Txn {
         self.ops.push(op);
         self
     }
+
+    /// Checks what every store asks of a transaction, whatever it holds: the limits, and that no key is
+    /// written twice.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        for (what, n) in [("compares", self.compares.len()), ("operations", self.ops.len())] {
+            if n > Self::MAX {
+                return Err(StoreError::refused(format!(
+                    "a transaction of {n} {what}; at most {} are allowed",
+                    Self::MAX
+                )));
+            }
+        }
+        let bytes: usize = self.ops.iter().map(|op| op.key().len() + op.value().map_or(0, Bytes::len)).sum();
+        if bytes > Self::MAX_BYTES {
+            return Err(StoreError::refused(format!(
+                "a transaction of {bytes} bytes; at most {} are allowed",
+                Self::MAX_BYTES
+            )));
+        }
+        let mut seen = HashSet::new();
+        match self.ops.iter().find(|op| !seen.insert(op.key())) {
+            Some(op) => Err(StoreError::refused(format!("a transaction writes {} twice", op.key()))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Op {
+    /// The key that is written.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put(key, _) | Self::PutWithTtl(key, _, _) | Self::Delete(key) => key,
+        }
+    }
+
+    fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Put(_, value) | Self::PutWithTtl(_, value, _) => Some(value),
+            Self::Delete(_) => None,
+        }
+    }
 }
 
 /// A time to live that was granted; keys written under it vanish when it is not renewed.
@@ -150,6 +200,24 @@ pub enum Event {
     Put(Entry),
     /// The key was removed or expired, at this revision.
     Delete(String, Revision),
+}
+
+impl Event {
+    /// The key that changed.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Delete(key, _) => key,
+        }
+    }
+
+    /// The revision at which it changed.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put(entry) => entry.mod_revision,
+            Self::Delete(_, revision) => *revision,
+        }
+    }
 }
 
 /// A stream of changes in revision order. It ends with an error, or when the store shuts down.
@@ -192,6 +260,17 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused { reason: reason.into(), source: None }
+    }
+
+    pub(crate) fn unavailable(
+        reason: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { reason: reason.into(), source: Some(source.into()) }
     }
 }
 
