@@ -1,0 +1,45 @@
+# `make` lists what there is.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# What the tests run for real, and protoc, which the etcd client is built with.
+PACKAGES := busybox-static containerd containernetworking-plugins etcd-client etcd-server iproute2 podman procps \
+	protobuf-compiler runc util-linux
+
+.PHONY: help demo build deps test lint ci bench clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
+		printf '%-14s%s\n' "$$name" "$$what"; done
+
+demo: ## Show the whole system on this machine, in namespaces of its own; needs only Rust, no root
+	$(CARGO) build --locked --profile demo --no-default-features -p coil -p coil-controller -p coilctl -p coil-demo
+	@echo
+	@"$(TARGET)/demo/demo"
+
+build: ## Build the four programs into target/release/
+	$(CARGO) build --locked --release -p coil
+	$(CARGO) build --locked --release -p coild -p coil-controller -p coilctl
+
+deps: ## Install what the tests need and is missing (Debian, Ubuntu)
+	@scripts/install-missing $(PACKAGES)
+
+test: deps ## Run all tests, with real etcd, containerd, podman and network namespaces (root, or sudo)
+	$(CARGO) build --locked --workspace --bins
+	scripts/as-root $(CARGO) test --locked --workspace
+	@echo "All tests passed."
+
+lint: deps ## Check format, lints, documentation and the links in it
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	$(CARGO) test --locked -p coil-tests --test docs
+
+ci: lint test ## What the continuous integration runs
+
+bench: ## Measure speed and size against rivals, in one run
+	scripts/as-root $(CARGO) run --locked --release -p coil-bench
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
