@@ -4,6 +4,7 @@
 //! * [`record`]: what the keys hold
 //! * [`etcd`](mod@etcd): an etcd cluster (feature `etcd`)
 //! * [`embedded`]: redb, in a file or in memory
+//! * [`schema`]: the version of the layout
 //! * [`retry`]: the one place where retries are decided
 //! * [`contract`]: what every store must do, as a suite (feature `contract`)
 //!
@@ -23,6 +24,7 @@ pub mod etcd;
 pub mod keys;
 pub mod record;
 pub mod retry;
+pub mod schema;
 
 /// The store's count of transactions that wrote.
 pub type Revision = u64;
