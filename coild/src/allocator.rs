@@ -44,7 +44,7 @@ pub struct Signals {
     pub failed_commits: AtomicU64,
 }
 
-/// Handle of the allocator; clones share it. The thread ends when the last one is dropped.
+/// Handle of the allocator; clones share it.
 #[derive(Clone)]
 pub struct Allocator {
     jobs: mpsc::Sender<Job>,
@@ -52,8 +52,12 @@ pub struct Allocator {
 }
 
 impl Allocator {
-    /// Starts the thread.
-    pub fn start(journal: Journal, state: State, settings: Settings) -> std::io::Result<Self> {
+    /// Starts the thread. It ends, and closes the journal, when the last handle is dropped.
+    pub fn start(
+        journal: Journal,
+        state: State,
+        settings: Settings,
+    ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let signals = Arc::new(Signals::default());
         let mut worker = Worker {
@@ -62,8 +66,9 @@ impl Allocator {
             signals: Arc::clone(&signals),
             opened: Some((journal, state)),
         };
-        std::thread::Builder::new().name("allocator".to_owned()).spawn(move || worker.run(queue))?;
-        Ok(Self { jobs, signals })
+        let thread =
+            std::thread::Builder::new().name("allocator".to_owned()).spawn(move || worker.run(queue))?;
+        Ok((Self { jobs, signals }, thread))
     }
 
     /// What happens in the allocator.

@@ -1,4 +1,29 @@
-//! The node daemon.
+//! The node daemon, as a library: `coil-controller standalone` runs it in its own process.
+//!
+//! * [`state`]: what the node holds, pure
+//! * [`journal`]: the same, on disk
+//! * [`allocator`]: the one thread that changes it
+//! * [`mirror`], [`lease_keeper`], [`watcher`], [`presence`]: the store's side
+//! * [`reconcile`], [`sandboxes`], [`routes`]: the kernel's side
+//! * [`allocate`]: the use case
+//! * [`api`], [`metrics`]: what others see
+//! * [`daemon`]: all of it together
+
+pub mod allocate;
 pub mod allocator;
+pub mod api;
+pub mod config;
+pub mod daemon;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod journal;
+pub mod lease_keeper;
+pub mod logging;
+pub mod metrics;
+pub mod mirror;
+pub mod presence;
+pub mod reconcile;
+pub mod routes;
+pub mod sandboxes;
 pub mod state;
+pub mod watcher;

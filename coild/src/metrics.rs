@@ -56,7 +56,10 @@ impl Metrics {
         write_family(
             &mut text,
             &family("coild_add_total", "counter", "Requests for an address, by result."),
-            &[(r#"{result="ok"}"#.to_owned(), self.added.get()), (r#"{result="error"}"#.to_owned(), self.add_failed.get())],
+            &[
+                (r#"{result="ok"}"#.to_owned(), self.added.get()),
+                (r#"{result="error"}"#.to_owned(), self.add_failed.get()),
+            ],
         );
         for (name, help, counter) in [
             ("coild_del_total", "Requests to free an address.", &self.deleted),
@@ -76,14 +79,22 @@ impl Metrics {
         }
         for (name, help, value) in [
             ("coild_fenced_addresses", "Addresses held in blocks whose lease is gone.", summary.fenced),
-            ("coild_quarantined_blocks", "Blocks rebuilt whose holders are not yet certain.", summary.quarantined),
+            (
+                "coild_quarantined_blocks",
+                "Blocks rebuilt whose holders are not yet certain.",
+                summary.quarantined,
+            ),
             ("coild_mirror_lag_milliseconds", "For how long the mirror has been behind.", summary.mirror_lag),
         ] {
             write_family(&mut text, &family(name, "gauge", help), &one(value));
         }
         write_pools(&mut text, summary);
         let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
-        write_family(&mut text, &family("coild_build_info", "gauge", "The program's version."), &[(version, 1)]);
+        write_family(
+            &mut text,
+            &family("coild_build_info", "gauge", "The program's version."),
+            &[(version, 1)],
+        );
         text
     }
 }

@@ -66,13 +66,15 @@ impl Mirror {
             return Ok(Flushed::All);
         }
         let txn = items.iter().fold(Txn::new(), |txn, item| {
-            txn.when(Compare::CreateRevision(keys::lease(&item.id.pool, item.id.unit), item.token))
-                .then(Op::Put(keys::block(&self.node, &item.id.pool, item.id.unit), record::encode(&item.record)))
+            txn.when(Compare::CreateRevision(keys::lease(&item.id.pool, item.id.unit), item.token)).then(
+                Op::Put(keys::block(&self.node, &item.id.pool, item.id.unit), record::encode(&item.record)),
+            )
         });
         match self.store.txn(txn).await {
             Ok(_) => {
                 self.metrics.mirror_writes.add(1);
-                let written: Vec<(BlockId, u64)> = items.into_iter().map(|item| (item.id, item.version)).collect();
+                let written: Vec<(BlockId, u64)> =
+                    items.into_iter().map(|item| (item.id, item.version)).collect();
                 let noted = self.allocator.run(move |state, now| state.mirrored(&written, now)).await;
                 noted.map(|()| Flushed::More).map_err(|_| ())
             }

@@ -10,7 +10,7 @@ use common::store::record::{self, Alive, Node, RecordError};
 use common::store::{Compare, Op, Store, StoreError, TtlId, Txn, keys};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -77,12 +77,18 @@ pub struct Presence {
     pub instance: String,
     /// The kernel's boot id.
     pub boot: String,
+    claimed: Mutex<Option<TtlId>>,
 }
 
 impl Presence {
+    /// A claim that is not made yet.
+    pub fn new(store: Arc<dyn Store>, node: NodeName, instance: String, boot: String) -> Self {
+        Self { store, node, instance, boot, claimed: Mutex::new(None) }
+    }
+
     /// Claims the name. While another installation is alive under it, waits until that one's TTL must be over,
     /// then gives up.
-    pub async fn claim(&self) -> Result<TtlId, PresenceError> {
+    pub async fn claim(&self) -> Result<(), PresenceError> {
         let until = Instant::now() + TTL + Duration::from_secs(3);
         loop {
             match self.try_claim().await {
@@ -94,7 +100,7 @@ impl Presence {
         }
     }
 
-    async fn try_claim(&self) -> Result<TtlId, PresenceError> {
+    async fn try_claim(&self) -> Result<(), PresenceError> {
         let failed = |error| PresenceError::Store(self.node.clone(), error);
         let key = keys::alive(&self.node);
         let alive = self.store.get(&key).await.map_err(failed)?;
@@ -105,39 +111,54 @@ impl Presence {
             }
         }
         let ttl = self.store.grant_ttl(TTL).await.map_err(failed)?;
-        let node = Node { instance: self.instance.clone(), boot: self.boot.clone(), started: clock::now_millis() };
+        let node =
+            Node { instance: self.instance.clone(), boot: self.boot.clone(), started: clock::now_millis() };
         let claim = Txn::new()
             .when(Compare::ModRevision(key.clone(), alive.map_or(0, |entry| entry.mod_revision)))
             .then(Op::PutWithTtl(key, record::encode(&Alive { instance: self.instance.clone() }), ttl))
             .then(Op::Put(keys::node(&self.node), record::encode(&node)));
         self.store.txn(claim).await.map_err(failed)?;
-        Ok(ttl)
+        self.set_claimed(Some(ttl));
+        Ok(())
     }
 
     /// Stays alive for ever; ends only when another installation has taken the name.
-    pub async fn keep(&self, mut claimed: Option<TtlId>) -> PresenceError {
+    pub async fn keep(&self) -> PresenceError {
         loop {
-            match claimed {
-                Some(ttl) => {
-                    tokio::time::sleep(TTL / 4).await;
-                    match self.store.renew_ttl(ttl).await {
-                        Ok(()) => {}
-                        Err(StoreError::UnknownTtl) => claimed = None,
-                        Err(error) => tracing::warn!(error = %chain(&error), "can't renew the node's liveness"),
-                    }
+            if let Some(ttl) = self.claimed() {
+                tokio::time::sleep(TTL / 4).await;
+                match self.store.renew_ttl(ttl).await {
+                    Ok(()) => {}
+                    Err(StoreError::UnknownTtl) => self.set_claimed(None),
+                    Err(error) => tracing::warn!(error = %chain(&error), "can't renew the node's liveness"),
                 }
-                None => match self.claim().await {
-                    Ok(ttl) => {
-                        tracing::info!(node = %self.node, "registered");
-                        claimed = Some(ttl);
-                    }
-                    Err(error @ PresenceError::NameTaken { .. }) => return error,
-                    Err(error) => {
-                        tracing::warn!(error = %chain(&error), "can't register the node");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
-                },
+                continue;
+            }
+            match self.claim().await {
+                Ok(()) => tracing::info!(node = %self.node, "registered"),
+                Err(error @ PresenceError::NameTaken { .. }) => return error,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "can't register the node");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
             }
         }
+    }
+
+    /// Gives up the claim, so that a replacement need not wait for the TTL.
+    pub async fn end(&self) {
+        if let Some(ttl) = self.claimed()
+            && let Err(error) = self.store.revoke_ttl(ttl).await
+        {
+            tracing::debug!(error = %chain(&error), "the node counts as alive until its TTL is over");
+        }
+    }
+
+    fn claimed(&self) -> Option<TtlId> {
+        *self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_claimed(&self, ttl: Option<TtlId>) {
+        *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) = ttl;
     }
 }

@@ -139,6 +139,23 @@ impl Space {
         run.position(unit).map(|position| first + position)
     }
 
+    /// The index of the last unit that begins at an address or before it.
+    pub fn index_at_or_before(&self, address: IpAddr) -> Option<u128> {
+        let number = number(address);
+        let after = self.runs.partition_point(|(_, run)| run.first <= number);
+        let (first, run) = self.runs.get(after.checked_sub(1)?)?;
+        (Family::of(address) == self.family)
+            .then(|| first + shift_right(number.min(run.last) - run.first, self.bits))
+    }
+
+    /// The index of the last unit of the run that a unit is in.
+    pub fn run_end(&self, index: u128) -> Option<u128> {
+        let after = self.runs.partition_point(|(first, _)| *first <= index);
+        let (first, run) = self.runs.get(after.checked_sub(1)?)?;
+        let end = first + run.count_less_one();
+        (index <= end).then_some(end)
+    }
+
     /// The unit that an address belongs to, whether or not the address itself may be given.
     pub fn unit_of(&self, address: IpAddr) -> Option<Unit> {
         let unit = Unit::containing(address, self.bits);

@@ -5,6 +5,7 @@
 //! * [`etcd`](mod@etcd): an etcd cluster (feature `etcd`)
 //! * [`embedded`]: redb, in a file or in memory
 //! * [`schema`]: the version of the layout
+//! * [`leases`]: finds a free unit of a pool
 //! * [`retry`]: the one place where retries are decided
 //! * [`contract`]: what every store must do, as a suite (feature `contract`)
 //!
@@ -22,6 +23,7 @@ pub mod embedded;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod keys;
+pub mod leases;
 pub mod record;
 pub mod retry;
 pub mod schema;

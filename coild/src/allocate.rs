@@ -1,0 +1,111 @@
+//! The way to an address: from the blocks that the node holds if they have one, else from a block that is leased
+//! for it, else from those that still rest.
+
+use crate::allocator::{Allocator, AllocatorError};
+use crate::lease_keeper::{LeaseError, LeaseRequests, Want};
+use crate::state::{AllocateError, Ask, Need};
+use crate::watcher::Watcher;
+use common::wire::node::AssignedAddress;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long a request waits for a block to be leased.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long, if a resting address could be given instead.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why no address was given.
+#[derive(Debug, thiserror::Error)]
+pub enum AllocationError {
+    /// The request can't be met from what the node holds.
+    #[error(transparent)]
+    Refused(AllocateError),
+    /// No block could be leased either.
+    #[error("{refused}, and no block could be leased for it")]
+    NoBlock {
+        /// Why the blocks held did not do.
+        refused: AllocateError,
+        /// Why none was leased.
+        #[source]
+        source: LeaseError,
+    },
+    /// No block was leased in time.
+    #[error("{0}, and no block was leased in time")]
+    TimedOut(AllocateError),
+    /// The allocator failed.
+    #[error(transparent)]
+    Allocator(#[from] AllocatorError),
+}
+
+/// What an allocation needs besides the allocator.
+#[derive(Clone)]
+pub struct Sources {
+    /// Gives the addresses.
+    pub allocator: Allocator,
+    /// Leases blocks.
+    pub leases: LeaseRequests,
+    /// Knows the pools.
+    pub watcher: Watcher,
+}
+
+impl Sources {
+    /// Gives an attachment the addresses that it asks for.
+    pub async fn allocate(&self, ask: Ask) -> Result<Vec<AssignedAddress>, AllocationError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut asked_for_pool = false;
+        loop {
+            let refused = match self.try_allocate(ask.clone(), false).await? {
+                Ok(given) => return Ok(given),
+                Err(refused) => refused,
+            };
+            let (want, resting) = match &refused {
+                AllocateError::NothingFree { pool, family, resting, .. } => {
+                    (Want::Any(Need { pool: pool.clone(), family: *family }), *resting)
+                }
+                AllocateError::NotLeased { block, .. } => (Want::Exactly(block.clone()), false),
+                AllocateError::NoPool { .. } if !asked_for_pool => {
+                    // It may have been made just now, or while the store was not reachable.
+                    asked_for_pool = true;
+                    let _ = timeout(SHORT_PATIENCE, self.watcher.read_pools()).await;
+                    continue;
+                }
+                _ => return Err(AllocationError::Refused(refused)),
+            };
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let patience = if resting { patience.min(SHORT_PATIENCE) } else { patience };
+            let leased = timeout(patience, self.leases.want(want)).await;
+            if let Ok(Ok(())) = leased {
+                continue;
+            }
+            // Another request may have freed or leased something meanwhile; else a resting address has to do.
+            return match self.try_allocate(ask, true).await? {
+                Ok(given) => Ok(given),
+                Err(refused) => match leased {
+                    Ok(Err(source)) => Err(AllocationError::NoBlock { refused, source }),
+                    Ok(Ok(())) | Err(_) => Err(AllocationError::TimedOut(refused)),
+                },
+            };
+        }
+    }
+
+    async fn try_allocate(
+        &self,
+        ask: Ask,
+        wake: bool,
+    ) -> Result<Result<Vec<AssignedAddress>, AllocateError>, AllocatorError> {
+        let (outcome, low) = self
+            .allocator
+            .run(move |state, now| {
+                let outcome = state.allocate(&ask, wake, now);
+                let low = outcome.iter().flatten().any(|given: &AssignedAddress| {
+                    state.is_low(&given.pool, common::ipam::Family::of(given.address), now)
+                });
+                (outcome, low)
+            })
+            .await?;
+        if low {
+            self.allocator.signals().low.notify_one();
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,174 @@
+//! `/ip`: one address more, which it is, one less.
+
+use super::{ApiError, Context};
+use crate::sandboxes::{self, Sighting};
+use crate::state::Ask;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::Uri;
+use axum::response::Json;
+use common::ipam::Family;
+use common::name::{ContainerId, IfName, NameError, PodText};
+use common::server::Peer;
+use common::wire::node::{AddressReply, AllocateRequest, AssignedAddress, AttachmentId, ReleaseReply};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// `POST /ip`
+pub(super) async fn allocate(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<AddressReply>, ApiError> {
+    let started = Instant::now();
+    let ask = ask(object(&body?)?)?;
+    let AttachmentId { container_id, interface } = ask.attachment.clone();
+    let (namespace, pod) = (ask.namespace.clone(), ask.pod.clone());
+    let outcome = context.sources.allocate(ask).await;
+    let counter = if outcome.is_ok() { &context.metrics.added } else { &context.metrics.add_failed };
+    counter.add(1);
+    let addresses = outcome?;
+    let Some(first) = addresses.first().cloned() else {
+        return Err(ApiError::NotAssigned(interface.to_string()));
+    };
+    tracing::info!(
+        %namespace, %pod, container = %container_id, %interface, address = %first.address, pool = %first.pool,
+        %peer, micros = started.elapsed().as_micros(), "address given"
+    );
+    Ok(Json(AddressReply { first, addresses, status: 200 }))
+}
+
+/// `GET /ip/<namespace>/<pod>/<container id>`
+pub(super) async fn show(State(context): State<Context>, uri: Uri) -> Result<Json<AddressReply>, ApiError> {
+    let Named { namespace, pod, attachment } = named(&uri)?;
+    let interface = attachment.interface.to_string();
+    let held =
+        context.sources.allocator.run(move |state, _| state.get(&attachment, &namespace, &pod)).await?;
+    let addresses: Vec<AssignedAddress> = held;
+    let first = addresses.first().cloned().ok_or(ApiError::NotAssigned(interface))?;
+    Ok(Json(AddressReply { first, addresses, status: 200 }))
+}
+
+/// `DELETE /ip/<namespace>/<pod>/<container id>`
+pub(super) async fn release(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    uri: Uri,
+) -> Result<Json<ReleaseReply>, ApiError> {
+    let started = Instant::now();
+    let Named { namespace, pod, attachment } = named(&uri)?;
+    let wanted = (attachment.clone(), namespace.clone(), pod.clone());
+    let freed =
+        context.sources.allocator.run(move |state, now| state.release(&wanted.0, &wanted.1, &wanted.2, now));
+    let addresses = freed.await?;
+    context.metrics.deleted.add(1);
+    let address = addresses.first().map(IpAddr::to_string).unwrap_or_default();
+    tracing::info!(
+        %namespace, %pod, container = %attachment.container_id, interface = %attachment.interface, address,
+        %peer, micros = started.elapsed().as_micros(), "address freed"
+    );
+    Ok(Json(ReleaseReply { address, addresses, status: 200 }))
+}
+
+/// Parses a body that must be a JSON object; the error names the field.
+pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let malformed = |reason: String| ApiError::Malformed(format!("the body is invalid: {reason}"));
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(malformed("it must be a JSON object".to_owned()));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| malformed(error.to_string()))?;
+    json.end().map_err(|error| malformed(error.to_string()))?;
+    Ok(value)
+}
+
+fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
+    let mut addresses = request.addresses;
+    addresses.extend(request.address.filter(|address| !addresses.contains(address)));
+    let mut families = match (request.address_type, request.address_types) {
+        (_, types) if !types.is_empty() => types,
+        (Some(family), _) => vec![family],
+        (None, _) if !addresses.is_empty() => addresses.iter().map(|address| Family::of(*address)).collect(),
+        (None, _) => vec![Family::V4],
+    };
+    families.sort_unstable();
+    families.dedup();
+    for (position, address) in addresses.iter().enumerate() {
+        let family = Family::of(*address);
+        if !families.contains(&family) {
+            return Err(ApiError::Malformed(format!(
+                "address: {address} is not of an address-type asked for"
+            )));
+        }
+        if addresses[..position].iter().any(|other| Family::of(*other) == family) {
+            return Err(ApiError::Malformed(format!("addresses: more than one of {family}")));
+        }
+    }
+    // A namespace that coild can't see is no evidence: its absence must not look like the container's end.
+    let netns =
+        request.netns.filter(|path| path.starts_with('/') && sandboxes::look(path) == Sighting::Alive);
+    let interface = request.interface.unwrap_or_else(IfName::eth0);
+    Ok(Ask {
+        attachment: AttachmentId { container_id: request.container_id, interface },
+        namespace: request.pod_namespace,
+        pod: request.pod_name,
+        families,
+        pool: request.pool,
+        addresses,
+        network: request.network,
+        netns,
+    })
+}
+
+struct Named {
+    namespace: PodText,
+    pod: PodText,
+    attachment: AttachmentId,
+}
+
+#[derive(Deserialize)]
+struct Parameters {
+    interface: Option<String>,
+}
+
+/// What a path names: the segments are percent-decoded one by one, so that any text can be one.
+fn named(uri: &Uri) -> Result<Named, ApiError> {
+    let path = uri.path().strip_prefix("/ip/").unwrap_or_default();
+    let mut segments = path.split('/');
+    let (Some(namespace), Some(pod), Some(container), None) =
+        (segments.next(), segments.next(), segments.next(), segments.next())
+    else {
+        return Err(ApiError::UnknownPath);
+    };
+    let Query(parameters) = Query::<Parameters>::try_from_uri(uri)
+        .map_err(|error| ApiError::Malformed(format!("the query is invalid: {}", error.body_text())))?;
+    let interface = match parameters.interface {
+        Some(text) => IfName::new(text).map_err(|error| malformed("interface", &error))?,
+        None => IfName::eth0(),
+    };
+    let container_id = decode("container id", container, ContainerId::new)?;
+    Ok(Named {
+        namespace: decode("pod namespace", namespace, PodText::new)?,
+        pod: decode("pod name", pod, PodText::new)?,
+        attachment: AttachmentId { container_id, interface },
+    })
+}
+
+fn decode<T>(
+    field: &str,
+    segment: &str,
+    parse: impl Fn(String) -> Result<T, NameError>,
+) -> Result<T, ApiError> {
+    let text = percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| ApiError::Malformed(format!("{field} in the path is not UTF-8")))?;
+    parse(text.into_owned()).map_err(|error| malformed(field, &error))
+}
+
+fn malformed(field: &str, error: &NameError) -> ApiError {
+    ApiError::Malformed(format!("{field}: {error}"))
+}

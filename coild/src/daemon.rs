@@ -1,0 +1,254 @@
+//! The daemon: everything started in the order that keeps the invariants, and stopped in the reverse.
+
+use crate::allocate::Sources;
+use crate::allocator::Allocator;
+use crate::api::{self, Context};
+use crate::config::{NodeConfig, RouteTable};
+use crate::journal::{Journal, JournalError};
+use crate::lease_keeper::LeaseKeeper;
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::presence::{Presence, PresenceError, instance_id};
+use crate::reconcile::Reconciler;
+use crate::routes;
+use crate::sandboxes;
+use crate::state::{Settings, State};
+use crate::watcher::Watcher;
+use common::clock;
+use common::error::chain;
+use common::name::{NameError, NodeName};
+use common::server::{Bind, BindError, Limits, Listener, serve};
+use common::store::schema::{SchemaError, ensure_schema};
+use common::store::{Store, StoreError};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Why the daemon can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The host has no name that could be the node's.
+    #[error("the host's name is no node name; give one by --node-name")]
+    HostName(#[source] NameError),
+    /// The boot id can't be read.
+    #[error("can't read the boot id from {0}")]
+    BootId(PathBuf, #[source] std::io::Error),
+    /// The journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The allocator's thread can't be started.
+    #[error("can't start the allocator")]
+    Thread(#[source] std::io::Error),
+    /// The node's name can't be used.
+    #[error(transparent)]
+    Presence(#[from] PresenceError),
+    /// The store's layout is not ours.
+    #[error(transparent)]
+    Schema(SchemaError),
+    /// A socket can't be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// The daemon of a node.
+pub struct Daemon {
+    /// Flags.
+    pub config: NodeConfig,
+    /// Where journal and instance id are.
+    pub data_dir: PathBuf,
+    /// TCP address to serve besides the socket.
+    pub listen: Option<SocketAddr>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+}
+
+/// How long the start waits for the store if the journal knows all that is needed without it.
+const STORE_TIME: Duration = Duration::from_secs(5);
+/// How long the mirror may take to catch up at the end.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+
+impl Daemon {
+    /// Runs until `shutdown` is done: requests in progress are finished then, and the mirror is brought up to
+    /// date.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
+        let node = self.node_name()?;
+        let boot = read_boot_id(&self.config.boot_id_file)?;
+        let settings = Settings { cooldown: self.config.cooldown, low_water: self.config.low_water };
+        let (journal, state) = open_journal(&self.data_dir, &boot, settings)?;
+        let complete = state.is_complete();
+        let instance = instance_id(&self.data_dir)?;
+        let presence = Presence::new(Arc::clone(&self.store), node.clone(), instance, boot);
+        // The name is claimed before a socket appears: of two daemons, the second must not answer.
+        enter(&presence, complete).await?;
+        let (allocator, thread) = Allocator::start(journal, state, settings).map_err(DaemonError::Thread)?;
+        let metrics = Arc::new(Metrics::default());
+        let (keeper, leases, inbox) =
+            LeaseKeeper::new(node.clone(), Arc::clone(&self.store), allocator.clone(), Arc::clone(&metrics));
+        let watcher = Watcher {
+            node: node.clone(),
+            store: Arc::clone(&self.store),
+            allocator: allocator.clone(),
+            leases,
+        };
+        let keeper = catch_up(&watcher, keeper).await;
+        let listeners = self.listeners().await?;
+        let mirror = Arc::new(Mirror {
+            node: node.clone(),
+            store: Arc::clone(&self.store),
+            allocator: allocator.clone(),
+            metrics: Arc::clone(&metrics),
+            window: self.config.mirror_window,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keeper.run(inbox));
+        self.start_tasks(&mut tasks, &mirror, &watcher);
+        let sources = Sources { allocator, leases: watcher.leases.clone(), watcher: watcher.clone() };
+        let router = api::router(Context { sources, metrics });
+        tracing::info!(
+            %node, socket = %self.config.socket.display(),
+            listen = listeners.iter().find_map(Listener::tcp_address).map(tracing::field::display),
+            version = env!("CARGO_PKG_VERSION"), "coild is ready"
+        );
+        let outcome = until_stopped(listeners, router, &presence, shutdown).await;
+        let _ = tokio::time::timeout(FLUSH_TIME, mirror.finish()).await;
+        tasks.shutdown().await;
+        let _ = tokio::time::timeout(FLUSH_TIME, presence.end()).await;
+        // These were the last handles: the journal is closed when the thread has ended.
+        drop(mirror);
+        drop(watcher);
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        tracing::info!("coild has stopped");
+        outcome
+    }
+
+    async fn listeners(&self) -> Result<Vec<Listener>, BindError> {
+        let mut listeners = vec![Listener::bind(&self.config.bind()).await?];
+        if let Some(address) = self.listen {
+            listeners.push(Listener::bind(&Bind::Tcp(address)).await?);
+        }
+        Ok(listeners)
+    }
+
+    fn start_tasks(&self, tasks: &mut JoinSet<()>, mirror: &Arc<Mirror>, watcher: &Watcher) {
+        let (metrics, mirror, following) = (Arc::clone(&mirror.metrics), Arc::clone(mirror), watcher.clone());
+        tasks.spawn(async move { mirror.run().await });
+        tasks.spawn(async move { following.run().await });
+        let (allocator, leases) = (watcher.allocator.clone(), watcher.leases.clone());
+        let reconciler = Reconciler::new(allocator.clone(), leases, metrics, self.config.reconcile_interval);
+        tasks.spawn(reconciler.run());
+        if let RouteTable::Table(table) = self.config.route_table {
+            tasks.spawn(routes::run(allocator, table));
+        }
+    }
+
+    fn node_name(&self) -> Result<NodeName, DaemonError> {
+        if let Some(name) = &self.config.node_name {
+            return Ok(name.clone());
+        }
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        NodeName::new(host.to_string_lossy()).map_err(DaemonError::HostName)
+    }
+}
+
+/// Learns what was taken away from the node while it was down, before anything is given. Does not wait for a
+/// store that does not answer.
+async fn catch_up(watcher: &Watcher, mut keeper: LeaseKeeper) -> LeaseKeeper {
+    let _ = tokio::time::timeout(STORE_TIME, async {
+        if watcher.read_pools().await.is_ok() {
+            keeper.reconcile().await;
+        }
+    })
+    .await;
+    keeper
+}
+
+/// Serves until the shutdown, or until another installation takes the node's name.
+async fn until_stopped(
+    listeners: Vec<Listener>,
+    router: axum::Router,
+    presence: &Presence,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), DaemonError> {
+    let (lost, name_lost) = tokio::sync::oneshot::channel();
+    let keep = async {
+        let error = presence.keep().await;
+        let _ = lost.send(());
+        error
+    };
+    let stop = async {
+        tokio::select! {
+            () = shutdown => {}
+            _ = name_lost => {}
+        }
+    };
+    tokio::pin!(keep);
+    let serving = serve(listeners, router, Limits::default(), stop);
+    tokio::pin!(serving);
+    tokio::select! {
+        () = &mut serving => Ok(()),
+        error = &mut keep => {
+            serving.await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Checks the store's layout and claims the node's name. Without the store, a node whose journal is complete
+/// goes on with what it holds, and claims its name when the store is back; any other waits.
+async fn enter(presence: &Presence, complete: bool) -> Result<(), DaemonError> {
+    loop {
+        let entered = async {
+            ensure_schema(presence.store.as_ref()).await.map_err(DaemonError::Schema)?;
+            Ok::<(), DaemonError>(presence.claim().await?)
+        };
+        match entered.await {
+            Ok(()) => return Ok(()),
+            Err(error) if !is_unavailable(&error) => return Err(error),
+            Err(error) if complete => {
+                tracing::warn!(error = %chain(&error), "starting from the journal alone");
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the journal is new, and nothing is given before the store answers");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+fn is_unavailable(error: &DaemonError) -> bool {
+    match error {
+        DaemonError::Schema(SchemaError::Store(error))
+        | DaemonError::Presence(PresenceError::Store(_, error)) => {
+            matches!(error, StoreError::Unavailable { .. })
+        }
+        _ => false,
+    }
+}
+
+fn read_boot_id(path: &Path) -> Result<String, DaemonError> {
+    let text = std::fs::read_to_string(path).map_err(|error| DaemonError::BootId(path.to_owned(), error))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Opens the journal. After a reboot nothing that was held before survives, unless its sandbox does.
+fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Journal, State), JournalError> {
+    let journal = Journal::open(&data_dir.join("journal.redb"))?;
+    let mut state = journal.load(settings)?;
+    if journal.boot()?.as_deref() == Some(boot) {
+        return Ok((journal, state));
+    }
+    let survives =
+        |holder: &crate::state::Holder| holder.netns.as_deref().is_some_and(sandboxes::survives_reboot);
+    let freed = state.free_stale(survives, clock::now_millis());
+    if freed > 0 {
+        tracing::info!(freed, "the machine was rebooted: freed what its containers held");
+    }
+    state.set_boot(boot.to_owned());
+    let changes = state.take_changes();
+    journal.commit(&changes, state.sequence())?;
+    Ok((journal, state))
+}

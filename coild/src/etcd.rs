@@ -1,0 +1,5 @@
+//! Flags of the etcd cluster.
+
+/// Where the etcd cluster is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EtcdArgs {}
