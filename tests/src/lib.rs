@@ -8,20 +8,26 @@
 //! * [`binaries`]: the workspace's programs, built once per run
 //! * [`http`]: a client that can also speak badly
 //! * [`etcd`], [`coild`], [`controller`], [`plugin`]: the programs of the story
-//! * [`load`], [`history`]: many clients at once, and the check that no acknowledged address was lost or given twice
-//! * [`containerd`], [`podman`], [`image`], [`cri`]: container runtimes
+//! * [`history`]: the check that no acknowledged address was lost or given twice
+//! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
 //!
 //! A missing tool is a failure which names the package; nothing is ever skipped.
 
 pub mod binaries;
+mod cgroup;
 pub mod coild;
+pub mod containerd;
 pub mod controller;
+mod cri;
 pub mod etcd;
 pub mod history;
 pub mod http;
+pub mod image;
 pub mod machine;
 pub mod place;
 pub mod plugin;
+pub mod podman;
 pub mod process;
+mod runtime;
 pub mod tools;
 pub mod wait;

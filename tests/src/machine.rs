@@ -2,6 +2,7 @@
 //! network of the machine outside, its `/run` is empty at first, and all of it vanishes with the value, or
 //! with the test process, however that ends.
 
+use crate::cgroup::Cgroup;
 use crate::place::Place;
 use crate::tools::{find, need_root, run};
 use crate::wait::wait_until;
@@ -10,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// Directories which programs inside write to by their fixed names; each machine has its own, empty ones.
 const OWN: [&str; 2] = ["/run", "/var/lib/cni"];
@@ -31,6 +33,9 @@ pub struct Machine {
     unshare: Child,
     _stdin: ChildStdin,
     anchor: u32,
+    // Dropped after the processes have ended.
+    cgroup: Cgroup,
+    dir: TempDir,
 }
 
 impl Machine {
@@ -49,7 +54,8 @@ impl Machine {
             .context("can't start unshare")?;
         let stdin = unshare.stdin.take().context("unshare has a pipe")?;
         let stdout = unshare.stdout.take().context("unshare has a pipe")?;
-        let mut machine = Self { unshare, _stdin: stdin, anchor: 0 };
+        let (cgroup, dir) = (Cgroup::new(), tempfile::tempdir()?);
+        let mut machine = Self { unshare, _stdin: stdin, anchor: 0, cgroup, dir };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         ensure!(line == "ready\n", "namespaces can't be made here; unshare's message is above");
@@ -62,6 +68,16 @@ impl Machine {
     /// The place inside.
     pub fn place(&self) -> Place {
         Place::Inside(self.anchor)
+    }
+
+    /// A directory for the files of programs inside. It is removed when nothing runs any more.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The control group for containers of the machine.
+    pub fn cgroup(&self) -> String {
+        self.cgroup.parent()
     }
 
     /// A command that will run inside.

@@ -1,0 +1,209 @@
+//! A real containerd with its CRI service, in a machine of the test's own.
+
+use crate::cri::{
+    Cri, Empty, ImageSpec, ImageStatusRequest, ImageStatusResponse, LinuxPodSandboxConfig, PodSandboxConfig,
+    PodSandboxId, PodSandboxMetadata, PodSandboxStatusRequest, PodSandboxStatusResponse,
+    RunPodSandboxRequest, StatusRequest, StatusResponse,
+};
+use crate::image::{self, IMAGE};
+use crate::machine::Machine;
+use crate::process::Process;
+use crate::runtime::plugin_directory;
+use crate::tools::{find, run};
+use crate::wait::wait_until;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+const START: Duration = Duration::from_mins(1);
+
+/// A containerd whose root, state, socket and CNI configuration are its own.
+#[derive(Debug)]
+pub struct Containerd {
+    cri: Cri,
+    tokio: Runtime,
+    cgroup: String,
+    process: Process,
+}
+
+/// A pod's sandbox.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// Its id, which is the plugin's container id.
+    pub id: String,
+    /// The pod's name.
+    pub name: String,
+    /// Its addresses as the runtime reports them.
+    pub ips: Vec<IpAddr>,
+    /// Path of its network namespace, in the machine.
+    pub netns: String,
+}
+
+impl Containerd {
+    /// Starts one in a machine, with one CNI network, and waits until it is ready for pods.
+    pub fn start(machine: &Machine, network: &Value) -> Result<Self> {
+        find("containerd", "containerd")?;
+        find("runc", "runc")?;
+        let dir = machine.dir();
+        let config = write_config(dir, network)?;
+        let socket = dir.join("containerd.sock");
+        let mut command = machine.command("containerd");
+        command.arg("--config").arg(config);
+        let log = dir.join("containerd.log");
+        let process = Process::start("containerd", machine.place(), &mut command, &log)?;
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let cri = tokio.block_on(async { Cri::new(&socket) })?;
+        let mut containerd = Self { cri, tokio, cgroup: machine.cgroup(), process };
+        containerd.ready(machine, &socket)?;
+        Ok(containerd)
+    }
+
+    fn ready(&mut self, machine: &Machine, socket: &Path) -> Result<()> {
+        let ready = wait_until("containerd's runtime and network to be ready", START, || {
+            ensure!(self.process.is_running()?, "containerd ended");
+            self.tokio.block_on(conditions(&self.cri)).map(|()| true)
+        });
+        ready.with_context(|| self.process.story())?;
+        let archive = image::archive(machine.dir())?;
+        let mut ctr = machine.command("ctr");
+        ctr.arg("--address").arg(socket).args(["--namespace", "k8s.io", "images", "import"]);
+        run(ctr.arg(archive))?;
+        wait_until("containerd's CRI service to know the image", START, || {
+            self.tokio.block_on(has_image(&self.cri))
+        })
+    }
+
+    /// Creates sandboxes of pods in the Kubernetes namespace `ns`, all at once.
+    pub fn run_sandboxes(&self, names: &[String]) -> Result<Vec<Sandbox>> {
+        let mut tasks = JoinSet::new();
+        let mut sandboxes = self.tokio.block_on(async {
+            for name in names {
+                let (cri, name, cgroup) = (self.cri.clone(), name.clone(), self.cgroup.clone());
+                tasks.spawn(async move { run_sandbox(&cri, name, cgroup).await });
+            }
+            let mut sandboxes = Vec::new();
+            while let Some(sandbox) = tasks.join_next().await {
+                sandboxes.push(sandbox??);
+            }
+            anyhow::Ok(sandboxes)
+        })?;
+        sandboxes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(sandboxes)
+    }
+
+    /// Stops and removes sandboxes, all at once.
+    pub fn remove_sandboxes(&self, sandboxes: &[Sandbox]) -> Result<()> {
+        let mut tasks = JoinSet::new();
+        self.tokio.block_on(async {
+            for sandbox in sandboxes {
+                let (cri, id) = (self.cri.clone(), sandbox.id.clone());
+                tasks.spawn(async move {
+                    cri.call::<_, Empty>(STOP, PodSandboxId { id: id.clone() }).await?;
+                    cri.call::<_, Empty>(REMOVE, PodSandboxId { id }).await
+                });
+            }
+            while let Some(removed) = tasks.join_next().await {
+                removed??;
+            }
+            Ok(())
+        })
+    }
+}
+
+const STATUS: &str = "/runtime.v1.RuntimeService/Status";
+const RUN: &str = "/runtime.v1.RuntimeService/RunPodSandbox";
+const INSPECT: &str = "/runtime.v1.RuntimeService/PodSandboxStatus";
+const STOP: &str = "/runtime.v1.RuntimeService/StopPodSandbox";
+const REMOVE: &str = "/runtime.v1.RuntimeService/RemovePodSandbox";
+const IMAGE_STATUS: &str = "/runtime.v1.ImageService/ImageStatus";
+
+async fn conditions(cri: &Cri) -> Result<()> {
+    let reply: StatusResponse = cri.call(STATUS, StatusRequest {}).await?;
+    let conditions = reply.status.context("a status")?.conditions;
+    ensure!(!conditions.is_empty(), "no conditions");
+    for condition in conditions {
+        ensure!(condition.status, "{}: {}", condition.kind, condition.message);
+    }
+    Ok(())
+}
+
+async fn has_image(cri: &Cri) -> Result<bool> {
+    let request = ImageStatusRequest { image: Some(ImageSpec { image: IMAGE.to_owned() }) };
+    let reply: ImageStatusResponse = cri.call(IMAGE_STATUS, request).await?;
+    Ok(reply.image.is_some_and(|image| !image.id.is_empty()))
+}
+
+async fn run_sandbox(cri: &Cri, name: String, cgroup_parent: String) -> Result<Sandbox> {
+    let metadata =
+        PodSandboxMetadata { name: name.clone(), uid: name.clone(), namespace: "ns".to_owned(), attempt: 0 };
+    let linux = Some(LinuxPodSandboxConfig { cgroup_parent });
+    let config = Some(PodSandboxConfig { metadata: Some(metadata), linux });
+    let PodSandboxId { id } = cri.call(RUN, RunPodSandboxRequest { config }).await.context(name.clone())?;
+    let request = PodSandboxStatusRequest { id: id.clone(), verbose: true };
+    let reply: PodSandboxStatusResponse = cri.call(INSPECT, request).await?;
+    let network = reply.status.and_then(|status| status.network).context("a network status")?;
+    let ips = std::iter::once(network.ip).chain(network.additional.into_iter().map(|pod| pod.ip));
+    let ips = ips.map(|ip| ip.parse()).collect::<Result<_, _>>()?;
+    let info: Value = serde_json::from_str(reply.info.get("info").context("verbose information")?)?;
+    let namespaces = info["runtimeSpec"]["linux"]["namespaces"].as_array().context("namespaces")?;
+    let netns = namespaces.iter().find(|namespace| namespace["type"] == "network");
+    let netns = netns.and_then(|netns| netns["path"].as_str()).context("a network namespace")?.to_owned();
+    Ok(Sandbox { id, name, ips, netns })
+}
+
+fn write_config(dir: &Path, network: &Value) -> Result<std::path::PathBuf> {
+    let (bin, conf) = (plugin_directory(dir)?, dir.join("net.d"));
+    fs::create_dir(&conf)?;
+    fs::write(conf.join("10-net.conflist"), network.to_string())?;
+    let config = format!(
+        r#"
+version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+[grpc]
+address = "{dir}/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{dir}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{IMAGE}"
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{bin}"
+conf_dir = "{conf}"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+"#,
+        dir = dir.display(),
+        bin = bin.display(),
+        conf = conf.display(),
+    );
+    let file = dir.join("config.toml");
+    fs::write(&file, config)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_of_standard_plugins_reach_each_other() -> Result<()> {
+        let machine = Machine::start()?;
+        machine.forward()?;
+        let ipam = json!({"type": "host-local", "subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]});
+        let network = json!({"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "ptp", "ipam": ipam}]});
+        let containerd = Containerd::start(&machine, &network)?;
+        let pods = containerd.run_sandboxes(&["a".to_owned(), "b".to_owned()])?;
+        machine.reach(None, &pods[0].ips[0].to_string())?;
+        machine.reach(Some(&pods[0].netns), &pods[1].ips[0].to_string())?;
+        containerd.remove_sandboxes(&pods)?;
+        assert!(machine.ping(None, &pods[0].ips[0].to_string()).is_err(), "removed, but answers");
+        Ok(())
+    }
+}
