@@ -234,10 +234,22 @@ fn read_boot_id(path: &Path) -> Result<String, DaemonError> {
     Ok(text.trim().to_owned())
 }
 
-/// Opens the journal. After a reboot nothing that was held before survives, unless its sandbox does.
+/// Opens the journal. A damaged one is set aside, and the node starts as after the loss of its journal. After a
+/// reboot nothing that was held before survives, unless its sandbox does.
 fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Journal, State), JournalError> {
-    let journal = Journal::open(&data_dir.join("journal.redb"))?;
-    let mut state = journal.load(settings)?;
+    let path = data_dir.join("journal.redb");
+    let (journal, mut state) = match read_journal(&path, settings) {
+        Err(error) if error.is_damage() => {
+            let aside = path.with_extension(format!("damaged-{}", clock::now_millis()));
+            tracing::error!(
+                error = %chain(&error), aside = %aside.display(),
+                "the journal is damaged; it is set aside and rebuilt from the store and from what runs"
+            );
+            std::fs::rename(&path, aside).map_err(|error| JournalError::Storage(Box::new(error.into())))?;
+            read_journal(&path, settings)?
+        }
+        outcome => outcome?,
+    };
     if journal.boot()?.as_deref() == Some(boot) {
         return Ok((journal, state));
     }
@@ -250,5 +262,11 @@ fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Jour
     state.set_boot(boot.to_owned());
     let changes = state.take_changes();
     journal.commit(&changes, state.sequence())?;
+    Ok((journal, state))
+}
+
+fn read_journal(path: &Path, settings: Settings) -> Result<(Journal, State), JournalError> {
+    let journal = Journal::open(path)?;
+    let state = journal.load(settings)?;
     Ok((journal, state))
 }

@@ -45,6 +45,27 @@ pub enum JournalError {
     Key(String),
 }
 
+impl JournalError {
+    /// Whether the file is damaged: cut short, overwritten, or not what this program ever wrote. A journal that
+    /// is in use elsewhere, can't be read, or was written by a newer program is not damaged.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Storage(source) => match source.as_ref() {
+                redb::Error::Corrupted(_) => true,
+                redb::Error::Io(error) => {
+                    matches!(
+                        error.kind(),
+                        std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+                    )
+                }
+                _ => false,
+            },
+            Self::Record(RecordError::Malformed { .. }) | Self::Key(_) => true,
+            Self::Record(RecordError::Newer { .. }) => false,
+        }
+    }
+}
+
 macro_rules! storage {
     ($($error:ident),*) => {$(
         impl From<redb::$error> for JournalError {

@@ -43,7 +43,8 @@ fn only_one_process_has_it_open() {
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("journal.redb");
     let first = Journal::open(&path).expect("opened");
-    assert!(Journal::open(&path).is_err());
+    let error = Journal::open(&path).err().expect("it is open");
+    assert!(!error.is_damage(), "{error:?}");
     drop(first);
     Journal::open(&path).expect("free again");
 }
@@ -62,7 +63,8 @@ fn a_damaged_journal_is_an_error_and_no_panic() {
         std::fs::write(&path, &whole[..length]).expect("cut short");
         let outcome =
             std::panic::catch_unwind(|| Journal::open(&path).and_then(|journal| journal.load(SETTINGS)));
-        assert!(matches!(outcome, Ok(Err(_))), "cut to {length} bytes");
+        let Ok(Err(error)) = outcome else { panic!("cut to {length} bytes: no error") };
+        assert!(error.is_damage(), "cut to {length} bytes: {error:?}");
     }
     std::fs::write(&path, "this is no journal").expect("overwritten");
     assert!(Journal::open(&path).is_err());
