@@ -108,6 +108,8 @@ pub struct LeaseKeeper {
     down: Option<(Instant, Arc<StoreError>)>,
     /// Whether leases may exist that the state does not know of.
     unsure: bool,
+    /// The block of each pool and family that was leased last: the search goes on behind it.
+    last: BTreeMap<Need, Unit>,
 }
 
 impl LeaseKeeper {
@@ -119,7 +121,8 @@ impl LeaseKeeper {
         metrics: Arc<Metrics>,
     ) -> (Self, LeaseRequests, Inbox) {
         let (requests, inbox) = mpsc::channel(QUEUE);
-        let keeper = Self { node, store, allocator, metrics, down: None, unsure: true };
+        let keeper =
+            Self { node, store, allocator, metrics, down: None, unsure: true, last: BTreeMap::new() };
         (keeper, LeaseRequests(requests), Inbox(inbox))
     }
 
@@ -179,6 +182,9 @@ impl LeaseKeeper {
             Want::Exactly(id) => self.acquire(&id.pool, id.unit.family(), Some(id.unit)).await,
         };
         self.note(&outcome);
+        if let (Ok(unit), Want::Any(need)) = (&outcome, want) {
+            self.last.insert(need.clone(), *unit);
+        }
         outcome
     }
 
@@ -234,7 +240,12 @@ impl LeaseKeeper {
         entry: &Entry,
     ) -> Result<(Unit, Revision), LeaseError> {
         let full = || LeaseError::PoolFull { pool: pool.clone(), family: space.family() };
-        let start = start_index(&self.node, space.last_index().ok_or_else(full)?);
+        let need = Need { pool: pool.clone(), family: space.family() };
+        let last = self.last.get(&need).and_then(|unit| space.index_of(*unit));
+        let start = match last {
+            Some(index) => index.saturating_add(1),
+            None => start_index(&self.node, space.last_index().ok_or_else(full)?),
+        };
         // A block that is fenced here may be free in the store: it must not be given before its holders are gone.
         let known = self.allocator.run(|state, _| state.leases()).await?;
         let mut free = FreeUnits::new(self.store.as_ref(), pool, space, start);

@@ -90,6 +90,9 @@ pub enum AllocateError {
     Closed(IpAddr),
 }
 
+/// As many addresses of a pool may rest on a node, or as many as are held there, before cooldowns are cut short.
+const MAX_RESTING: usize = 1_024;
+
 impl State {
     /// Gives an attachment one address of each family that it asks for, or none at all. With `wake`, an
     /// address that still rests is given when all others are held.
@@ -114,6 +117,17 @@ impl State {
             given.extend(self.take(place, ask, now));
         }
         Ok(given)
+    }
+
+    /// Whether so many addresses rest that the oldest should be given rather than another block be leased: a
+    /// node with much coming and going must not take the pool from the others.
+    pub(super) fn rests_enough(&self, pool: &PoolName, family: Family, now: u64) -> bool {
+        let (mut held, mut resting) = (0, 0);
+        for (_, block) in self.open_blocks(pool, family) {
+            held += block.block.held().len();
+            resting += block.block.unrested(now, self.cooldown());
+        }
+        resting >= held.max(MAX_RESTING)
     }
 
     /// What attachment and pod hold: all addresses with their details, IPv4 first. Empty if the container is
@@ -206,7 +220,8 @@ impl State {
                 .min()
                 .map(|(_, id, offset)| (id, offset))
         };
-        let chosen = rested.or_else(|| if wake { longest_resting() } else { None });
+        let wake = || wake || self.rests_enough(pool, family, now);
+        let chosen = rested.or_else(|| if wake() { longest_resting() } else { None });
         chosen.map(|(id, offset)| Place { id: id.clone(), offset }).ok_or_else(|| {
             AllocateError::NothingFree {
                 pool: pool.clone(),

@@ -170,6 +170,7 @@ impl State {
         let given_from = |pool: &PoolName| self.pools.get(pool).is_some_and(|pool| !pool.disabled);
         free.into_iter()
             .filter(|(need, free)| *free < self.settings.low_water && given_from(&need.pool))
+            .filter(|(need, _)| !self.rests_enough(&need.pool, need.family, now))
             .map(|(need, _)| need)
             .collect()
     }
@@ -183,10 +184,11 @@ impl State {
             return false;
         }
         let mut free = 0;
-        self.open_blocks(pool, family).all(|(_, held)| {
+        let low = self.open_blocks(pool, family).all(|(_, held)| {
             free += held.block.available(now, self.cooldown());
             free < self.settings.low_water
-        })
+        });
+        low && !self.rests_enough(pool, family, now)
     }
 
     /// Takes blocks out that are entirely free and have cooled down, and returns them for their leases to be

@@ -79,8 +79,12 @@ impl<H> Block<H> {
 
     /// How many addresses can be given now without cutting a cooldown short.
     pub fn available(&self, now: u64, cooldown: u64) -> u32 {
-        let resting = self.resting.values().filter(|freed_at| !rested(**freed_at, now, cooldown)).count();
-        self.usable() - count(self.held.len()) - count(resting)
+        self.usable() - count(self.held.len()) - count(self.unrested(now, cooldown))
+    }
+
+    /// How many addresses rest and have to rest on.
+    pub fn unrested(&self, now: u64, cooldown: u64) -> usize {
+        self.resting.values().filter(|freed_at| !rested(**freed_at, now, cooldown)).count()
     }
 
     /// Whether nothing is held and nothing rests any more.
