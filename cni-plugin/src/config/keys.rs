@@ -1,0 +1,208 @@
+//! The plugin's own keys. As main plugin it takes them from the top of the configuration or from `ipam`, under
+//! another main plugin from `ipam` only, since the top is that plugin's.
+
+use super::{ConfigError, DEFAULT_SOCKET, DEFAULT_TIMEOUT, Mode};
+use crate::env;
+use crate::field::{Field, FieldError, shortened};
+use crate::result::Dns;
+use common::ipam::Family;
+use common::name::PoolName;
+use common::wire::node::Route;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const OWN: [&str; 6] = ["socket", "pool", "addressTypes", "mtu", "timeout", "routes"];
+const LONGEST_TIMEOUT: f64 = 3600.0;
+/// What the kernel takes for a veth.
+const MTU: std::ops::RangeInclusive<u64> = 68..=65535;
+/// The least that IPv6 needs (RFC 8200, section 5).
+const MTU_OF_IPV6: u64 = 1280;
+
+/// The places where the plugin's keys are looked up.
+pub(super) struct Keys<'a> {
+    places: Vec<Field<'a>>,
+    mode: Mode,
+}
+
+impl<'a> Keys<'a> {
+    /// Finds the places, and refuses keys in them that look like mistakes.
+    pub(super) fn of(root: &Field<'a>, mode: Mode) -> Result<Self, ConfigError> {
+        let ipam = root.get("ipam")?;
+        if let Some(ipam) = &ipam {
+            refuse_unknown(ipam, mode)?;
+        }
+        let mut places = Vec::from_iter(ipam);
+        if mode == Mode::Main {
+            refuse_misspelt(root)?;
+            places.insert(0, root.clone());
+        }
+        Ok(Self { places, mode })
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Field<'a>>, FieldError> {
+        let mut found: Option<Field<'a>> = None;
+        for place in &self.places {
+            let Some(field) = place.get(name)? else { continue };
+            match &found {
+                Some(first) if first.value() != field.value() => {
+                    return Err(field.invalid(format!("differs from {}, give it once", first.key())));
+                }
+                Some(_) => {}
+                None => found = Some(field),
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn socket(&self) -> Result<PathBuf, FieldError> {
+        let Some(field) = self.get("socket")? else { return Ok(DEFAULT_SOCKET.into()) };
+        let text = field.text()?;
+        let path = PathBuf::from(text.strip_prefix("unix:").unwrap_or(text));
+        if !path.is_absolute() {
+            return Err(field.invalid(format!("{text:?} is not an absolute path")));
+        }
+        Ok(path)
+    }
+
+    pub(super) fn timeout(&self) -> Result<Duration, FieldError> {
+        let Some(field) = self.get("timeout")? else { return Ok(DEFAULT_TIMEOUT) };
+        let seconds = field.value().as_f64().ok_or_else(|| field.kind("a number of seconds"))?;
+        if !(0.001..=LONGEST_TIMEOUT).contains(&seconds) {
+            return Err(field.invalid(format!("{seconds} is not within 0.001 to {LONGEST_TIMEOUT} seconds")));
+        }
+        Ok(Duration::from_secs_f64(seconds))
+    }
+
+    pub(super) fn pool(&self) -> Result<Option<PoolName>, FieldError> {
+        self.get("pool")?.map(|field| field.parse()).transpose()
+    }
+
+    pub(super) fn families(&self) -> Result<Vec<Family>, FieldError> {
+        let Some(field) = self.get("addressTypes")? else { return Ok(vec![Family::V4]) };
+        let mut families = Vec::new();
+        for item in field.items()? {
+            let family = match item.text()? {
+                "ipv4" => Family::V4,
+                "ipv6" => Family::V6,
+                _ => {
+                    let text = shortened(item.value());
+                    return Err(item.invalid(format!("{text} is neither \"ipv4\" nor \"ipv6\"")));
+                }
+            };
+            if families.contains(&family) {
+                return Err(item.invalid(format!("\"{family}\" is given twice")));
+            }
+            families.push(family);
+        }
+        if families.is_empty() {
+            return Err(field.invalid("is empty, give \"ipv4\", \"ipv6\" or both"));
+        }
+        families.sort();
+        Ok(families)
+    }
+
+    pub(super) fn mtu(&self, families: &[Family]) -> Result<Option<u32>, FieldError> {
+        let Some(field) = (self.mode == Mode::Main).then(|| self.get("mtu")).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        let mtu = field.value().as_u64().ok_or_else(|| field.kind("a number"))?;
+        // 0 is what other plugins take for "the default".
+        if mtu == 0 {
+            return Ok(None);
+        }
+        let least = if families.contains(&Family::V6) { MTU_OF_IPV6 } else { *MTU.start() };
+        match u32::try_from(mtu) {
+            Ok(value) if (least..=*MTU.end()).contains(&mtu) => Ok(Some(value)),
+            _ => Err(field.invalid(format!("{mtu} is not within {least} to {}", MTU.end()))),
+        }
+    }
+
+    pub(super) fn routes(&self, families: &[Family]) -> Result<Option<Vec<Route>>, FieldError> {
+        let Some(field) = self.get("routes")? else { return Ok(None) };
+        let route = |item: &Field<'_>| {
+            let dst_field = item.require("dst")?;
+            let dst: IpNet = dst_field.parse()?;
+            must_be_wanted(&dst_field, dst.addr(), families)?;
+            let Some(gw_field) = item.get("gw")? else { return Ok(Route { dst: dst.trunc(), gw: None }) };
+            let gw: IpAddr = gw_field.parse()?;
+            if self.mode == Mode::Main {
+                return Err(gw_field
+                    .invalid("as main plugin coil routes everything by its own gateway; leave it out"));
+            }
+            if Family::of(gw) != Family::of(dst.addr()) {
+                return Err(gw_field.invalid(format!("{gw} is of another family than {dst}")));
+            }
+            Ok(Route { dst: dst.trunc(), gw: Some(gw) })
+        };
+        field.items()?.iter().map(route).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+/// Addresses asked for by the `ips` capability (`runtimeConfig.ips`) and by `args.cni.ips`.
+pub(super) fn requested_ips(root: &Field<'_>, families: &[Family]) -> Result<Vec<IpAddr>, FieldError> {
+    let mut ips = Vec::new();
+    for path in [&["runtimeConfig", "ips"][..], &["args", "cni", "ips"]] {
+        let mut field = Some(root.clone());
+        for name in path {
+            field = field.map(|field| field.get(name)).transpose()?.flatten();
+        }
+        for item in field.map(|field| field.items()).transpose()?.unwrap_or_default() {
+            let ip = env::address(item.text()?)
+                .ok_or_else(|| item.invalid(format!("{} is not an IP address", shortened(item.value()))))?;
+            must_be_wanted(&item, ip, families)?;
+            ips.push(ip);
+        }
+    }
+    Ok(ips)
+}
+
+pub(super) fn dns(root: &Field<'_>) -> Result<Dns, FieldError> {
+    let Some(field) = root.get("dns")? else { return Ok(Dns::default()) };
+    let texts = |name| Ok(field.get(name)?.map(|list| list.texts()).transpose()?.unwrap_or_default());
+    Ok(Dns {
+        nameservers: texts("nameservers")?,
+        domain: field.get("domain")?.map(|domain| domain.text().map(str::to_owned)).transpose()?,
+        search: texts("search")?,
+        options: texts("options")?,
+    })
+}
+
+fn must_be_wanted(field: &Field<'_>, address: IpAddr, families: &[Family]) -> Result<(), FieldError> {
+    let family = Family::of(address);
+    if families.contains(&family) {
+        return Ok(());
+    }
+    Err(field.invalid(format!("{} is {family}, which addressTypes does not have", shortened(field.value()))))
+}
+
+/// `ipam` is the plugin's own in both modes, so that any other key in it is a mistake.
+fn refuse_unknown(ipam: &Field<'_>, mode: Mode) -> Result<(), ConfigError> {
+    let known =
+        |name: &str| name == "type" || (OWN.contains(&name) && !(mode == Mode::Ipam && name == "mtu"));
+    match ipam.names()?.find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(unsupported(ipam, name, "known keys are type, socket, pool, addressTypes, timeout, routes"))
+        }
+    }
+}
+
+/// The top of the configuration belongs to the runtime too; only keys that differ from one of ours by case and
+/// punctuation are mistakes.
+fn refuse_misspelt(root: &Field<'_>) -> Result<(), ConfigError> {
+    let letters = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+    for name in root.names()? {
+        if let Some(own) = OWN.iter().find(|own| **own != name && letters(own) == letters(name)) {
+            return Err(unsupported(root, name, &format!("it is spelt {own}")));
+        }
+    }
+    Ok(())
+}
+
+fn unsupported(place: &Field<'_>, name: &str, hint: &str) -> ConfigError {
+    let value = place.value().get(name).map(shortened).unwrap_or_default();
+    let key = if place.key().is_empty() { name.to_owned() } else { format!("{}.{name}", place.key()) };
+    ConfigError::Unsupported { key, value, hint: hint.to_owned() }
+}

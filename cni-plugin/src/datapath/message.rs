@@ -1,0 +1,245 @@
+//! The rtnetlink messages of a routed attachment, and what is read out of the kernel's.
+
+use super::netlink::NetlinkError;
+use common::ipam::Family;
+use ipnet::IpNet;
+use netlink_packet_core::{NlasIterator, Parseable};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use nix::libc;
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+
+fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+/// A link by its name.
+pub(super) fn link_named(name: &str) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    link
+}
+
+/// A link by its index.
+pub(super) fn link_at(index: u32) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    link
+}
+
+/// A link by its index, to be brought up.
+pub(super) fn link_up(index: u32) -> LinkMessage {
+    let mut link = link_at(index);
+    set_up(&mut link.header);
+    link
+}
+
+fn set_up(header: &mut LinkHeader) {
+    header.flags = LinkFlags::Up;
+    header.change_mask = LinkFlags::Up;
+}
+
+/// A veth pair: `container` in the namespace behind the descriptor and up, `host` here and still down. Only the end
+/// that the message is about can be up from the start, as the other one is made before it has a peer.
+pub(super) fn veth(host: &str, container: &str, netns: RawFd, mtu: Option<u32>) -> LinkMessage {
+    let mut peer = link_named(host);
+    peer.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    let mut link = link_named(container);
+    set_up(&mut link.header);
+    link.attributes.push(LinkAttribute::NetNsFd(netns));
+    link.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    link.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    link
+}
+
+/// An address on a link. An IPv6 address is usable at once: the pool makes sure that nobody else has it.
+pub(super) fn address(index: u32, net: IpNet, scope: AddressScope) -> AddressMessage {
+    let family = Family::of(net.addr());
+    let mut message = AddressMessage::default();
+    message.header.family = address_family(family);
+    message.header.prefix_len = net.prefix_len();
+    message.header.index = index;
+    message.header.scope = scope;
+    match family {
+        Family::V4 => message.attributes.push(AddressAttribute::Local(net.addr())),
+        Family::V6 => {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+    }
+    message.attributes.push(AddressAttribute::Address(net.addr()));
+    message
+}
+
+/// All addresses.
+pub(super) fn any_address() -> AddressMessage {
+    AddressMessage::default()
+}
+
+/// A route of the main table through a link, by a gateway or to a neighbour.
+pub(super) fn route(index: u32, dst: IpNet, gateway: Option<IpAddr>) -> RouteMessage {
+    let mut message = any_route(Family::of(dst.addr()));
+    message.header.destination_prefix_length = dst.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.kind = RouteType::Unicast;
+    message.header.scope =
+        if gateway.is_none() && dst.addr().is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
+    if dst.prefix_len() > 0 {
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(dst.network())));
+    }
+    message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(RouteAddress::from(gateway))));
+    message.attributes.push(RouteAttribute::Oif(index));
+    message
+}
+
+/// The same route, less preferred than one without a metric.
+pub(super) fn with_metric(mut route: RouteMessage, metric: u32) -> RouteMessage {
+    route.attributes.push(RouteAttribute::Priority(metric));
+    route
+}
+
+/// All routes of a family.
+pub(super) fn any_route(family: Family) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = address_family(family);
+    message
+}
+
+/// The entry of the routing tables that serves an address.
+pub(super) fn route_to(address: IpAddr) -> RouteMessage {
+    let family = Family::of(address);
+    let mut message = any_route(family);
+    message.header.destination_prefix_length = family.bits();
+    message.header.flags = RouteFlags::FibMatch;
+    message.attributes.push(RouteAttribute::Destination(RouteAddress::from(address)));
+    message
+}
+
+/// A link as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) up: bool,
+    pub(super) name: String,
+    /// Hardware address, as text.
+    pub(super) mac: String,
+    pub(super) mtu: u32,
+    /// Index of the other end, in its namespace.
+    pub(super) peer: Option<u32>,
+    pub(super) is_veth: bool,
+}
+
+impl Link {
+    /// Reads the few attributes that matter; others may take any shape that a kernel gives them.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, NetlinkError> {
+        let header = LinkHeader::parse(body).map_err(|error| malformed(&error))?;
+        let mut link = Self {
+            index: header.index,
+            up: header.flags.contains(LinkFlags::Up),
+            name: String::new(),
+            mac: String::new(),
+            mtu: 0,
+            peer: None,
+            is_veth: false,
+        };
+        for attribute in NlasIterator::new(body.get(16..).unwrap_or_default()) {
+            let attribute = attribute.map_err(|error| malformed(&error))?;
+            let value = attribute.value();
+            match attribute.kind() {
+                libc::IFLA_IFNAME => link.name = text(value),
+                libc::IFLA_ADDRESS => link.mac = mac(value),
+                libc::IFLA_MTU => link.mtu = number(value).unwrap_or(0),
+                libc::IFLA_LINK => link.peer = number(value),
+                libc::IFLA_LINKINFO => link.is_veth = kind(value).is_some_and(|kind| kind == "veth"),
+                _ => {}
+            }
+        }
+        Ok(link)
+    }
+}
+
+fn malformed(error: &dyn std::fmt::Display) -> NetlinkError {
+    NetlinkError::Reply(error.to_string())
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    value.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+fn mac(value: &[u8]) -> String {
+    value.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+}
+
+fn kind(info: &[u8]) -> Option<String> {
+    NlasIterator::new(info)
+        .filter_map(Result::ok)
+        .find(|attribute| attribute.kind() == libc::IFLA_INFO_KIND)
+        .map(|attribute| text(attribute.value()))
+}
+
+/// The address on a link that a reply shows.
+pub(super) fn address_of(body: &[u8]) -> Result<(u32, Option<IpNet>), NetlinkError> {
+    let message = AddressMessage::parse(body).map_err(|error| malformed(&error))?;
+    let mut found = None;
+    for attribute in message.attributes {
+        match attribute {
+            // With a peer, the local one is the link's own.
+            AddressAttribute::Local(address) => found = Some(address),
+            AddressAttribute::Address(address) => found = found.or(Some(address)),
+            _ => {}
+        }
+    }
+    let net = found.and_then(|address| IpNet::new(address, message.header.prefix_len).ok());
+    Ok((message.header.index, net))
+}
+
+/// A route as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KernelRoute {
+    pub(super) dst: Option<IpNet>,
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) link: Option<u32>,
+}
+
+impl KernelRoute {
+    pub(super) fn parse(body: &[u8], family: Family) -> Result<Self, NetlinkError> {
+        let message = RouteMessage::parse(body).map_err(|error| malformed(&error))?;
+        let ip = |address: RouteAddress| match address {
+            RouteAddress::Inet(v4) => Some(IpAddr::from(v4)),
+            RouteAddress::Inet6(v6) => Some(IpAddr::from(v6)),
+            _ => None,
+        };
+        let (mut dst, mut gateway, mut link) = (family.address(0), None, None);
+        for attribute in message.attributes {
+            match attribute {
+                RouteAttribute::Destination(address) => dst = ip(address).unwrap_or(dst),
+                RouteAttribute::Gateway(address) => gateway = ip(address),
+                RouteAttribute::Oif(index) => link = Some(index),
+                _ => {}
+            }
+        }
+        let dst = IpNet::new(dst, message.header.destination_prefix_length).ok();
+        Ok(Self { dst, gateway, link })
+    }
+}

@@ -1,0 +1,217 @@
+//! ADD: addresses from coild, and as main plugin the interface. On failure nothing stays.
+
+use super::{coild, path_of};
+use crate::client::AttachmentPath;
+use crate::config::{ConfigError, Mode, NetworkConfig};
+use crate::datapath::netns::Netns;
+use crate::datapath::routed::{self, End, Ends};
+use crate::datapath::veth::HostNames;
+use crate::datapath::{self, DatapathError};
+use crate::env::{EnvError, Target};
+use crate::error::Error;
+use crate::field::FieldError;
+use crate::result::{AddResult, AssignedIp, Interface};
+use common::ipam::Family;
+use common::wire::node::{AddressReply, AllocateRequest, AssignedAddress, Route};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+/// Attaches the container and gives the result as JSON.
+pub fn run(config: &NetworkConfig, target: &Target, netns: &Path) -> Result<String, Error> {
+    let path = path_of(config, target)?;
+    let request = request(config, target, &path)?;
+    let container = match config.mode {
+        Mode::Main => Some(Netns::open(netns).map_err(DatapathError::from)?),
+        Mode::Ipam => None,
+    };
+    let reply = coild(config).allocate(&request)?;
+    let result = match container {
+        None => ipam_result(config, &reply),
+        Some(container) => attach(config, &path, &container, &reply),
+    };
+    let json = result.and_then(|result| result.to_json(config.version).map_err(Error::Result));
+    json.map_err(|error| undo(error, config, &path))
+}
+
+/// Gives the addresses back after a failure.
+fn undo(first: Error, config: &NetworkConfig, path: &AttachmentPath) -> Error {
+    let Err(error) = coild(config).release(path) else { return first };
+    match first {
+        Error::Undo { first, mut undo } => {
+            undo.push(error.into());
+            Error::Undo { first, undo }
+        }
+        first => Error::Undo { first: Box::new(first), undo: vec![error.into()] },
+    }
+}
+
+/// What coild is asked.
+pub fn request(
+    config: &NetworkConfig,
+    target: &Target,
+    path: &AttachmentPath,
+) -> Result<AllocateRequest, Error> {
+    let mut addresses = requested(config, target)?;
+    // What a single family needs is in the original API too.
+    let (family, families, address) = match config.families.as_slice() {
+        [family] => (Some(*family), Vec::new(), addresses.pop()),
+        families => (None, families.to_vec(), None),
+    };
+    Ok(AllocateRequest {
+        pod_namespace: path.namespace.clone(),
+        pod_name: path.pod.clone(),
+        container_id: path.container_id.clone(),
+        address_type: family,
+        address_types: families,
+        interface: Some(path.interface.clone()),
+        pool: config.pool.clone(),
+        address,
+        addresses,
+        network: Some(config.network.as_str().to_owned()),
+        netns: target.netns.as_ref().and_then(|path| path.to_str()).map(str::to_owned),
+    })
+}
+
+/// The addresses asked for, one of a family at most, IPv4 first.
+fn requested(config: &NetworkConfig, target: &Target) -> Result<Vec<IpAddr>, Error> {
+    let of_args = &target.args.ips;
+    if let Some(ip) = of_args.iter().find(|ip| !config.families.contains(&Family::of(**ip))) {
+        let family = Family::of(*ip);
+        return Err(EnvError::Args(format!("IP: {ip} is {family}, which addressTypes does not have")).into());
+    }
+    let mut addresses = [config.ips.as_slice(), of_args].concat();
+    addresses.sort();
+    addresses.dedup();
+    let Some(pair) = addresses.windows(2).find(|pair| Family::of(pair[0]) == Family::of(pair[1])) else {
+        return Ok(addresses);
+    };
+    let reason = format!("{} and {} are asked for, one of a family can be had", pair[0], pair[1]);
+    if pair.iter().all(|ip| of_args.contains(ip)) {
+        return Err(EnvError::Args(format!("IP: {reason}")).into());
+    }
+    Err(ConfigError::from(FieldError::Invalid { key: "runtimeConfig.ips".to_owned(), reason }).into())
+}
+
+/// The addresses of a reply, which must be one of each family wanted, IPv4 first.
+fn assigned<'a>(config: &NetworkConfig, reply: &'a AddressReply) -> Result<Vec<&'a AssignedAddress>, Error> {
+    let mut given: Vec<&AssignedAddress> = reply.addresses.iter().collect();
+    given.sort_by_key(|assigned| Family::of(assigned.address));
+    let fits = |assigned: &&AssignedAddress| assigned.prefix <= Family::of(assigned.address).bits();
+    let families: Vec<Family> = given.iter().map(|assigned| Family::of(assigned.address)).collect();
+    if families != config.families || !given.iter().all(fits) {
+        let wanted = config.families.iter().map(Family::to_string).collect::<Vec<_>>().join(" and ");
+        let texts: Vec<String> =
+            given.iter().map(|assigned| format!("{}/{}", assigned.address, assigned.prefix)).collect();
+        return Err(Error::Answer { wanted, given: format!("[{}]", texts.join(", ")) });
+    }
+    Ok(given)
+}
+
+/// The result for the main plugin that delegated.
+pub fn ipam_result(config: &NetworkConfig, reply: &AddressReply) -> Result<AddResult, Error> {
+    let mut result = AddResult { dns: config.dns.clone(), ..AddResult::default() };
+    for assigned in assigned(config, reply)? {
+        let family = Family::of(assigned.address);
+        let gateway = assigned.gateway.unwrap_or_else(|| datapath::gateway(family));
+        let address =
+            IpNet::new(assigned.address, assigned.prefix).unwrap_or_else(|_| assigned.address.into());
+        result.ips.push(AssignedIp { address, gateway, interface: None });
+        let by_gateway = |route: &Route| Route { dst: route.dst, gw: Some(route.gw.unwrap_or(gateway)) };
+        match &config.routes {
+            Some(routes) => {
+                result.routes.extend(routes.iter().filter(|route| is_of(route, family)).map(by_gateway));
+            }
+            None if assigned.routes.is_empty() => {
+                result.routes.push(Route { dst: default_of(family), gw: Some(gateway) });
+            }
+            None => result.routes.extend(assigned.routes.iter().map(by_gateway)),
+        }
+    }
+    Ok(result)
+}
+
+/// Makes the interface.
+fn attach(
+    config: &NetworkConfig,
+    path: &AttachmentPath,
+    netns: &Netns,
+    reply: &AddressReply,
+) -> Result<AddResult, Error> {
+    let addresses: Vec<IpAddr> = assigned(config, reply)?.iter().map(|assigned| assigned.address).collect();
+    let names = HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface);
+    let attachment = routed::Attachment {
+        netns,
+        interface: &path.interface,
+        names: &names,
+        addresses: addresses.clone(),
+        routes: destinations(config, reply),
+        mtu: config.mtu,
+    };
+    let ends = routed::attach(&attachment).map_err(|failed| {
+        let first = Error::from(failed.first);
+        match failed.undo {
+            None => first,
+            Some(undo) => Error::Undo { first: Box::new(first), undo: vec![undo.into()] },
+        }
+    })?;
+    let sandbox = netns.path().to_string_lossy();
+    Ok(main_result(config, &addresses, &attachment.routes, ends, &sandbox))
+}
+
+/// What the container reaches by its gateway: what the configuration says, else the pool's routes, else all.
+/// Whatever gateways the pool names are on a network of their own; here there is one way out.
+pub fn destinations(config: &NetworkConfig, reply: &AddressReply) -> Vec<IpNet> {
+    let mut destinations = Vec::new();
+    for assigned in &reply.addresses {
+        let family = Family::of(assigned.address);
+        match &config.routes {
+            Some(routes) => {
+                destinations
+                    .extend(routes.iter().filter(|route| is_of(route, family)).map(|route| route.dst));
+            }
+            None if assigned.routes.is_empty() => destinations.push(default_of(family)),
+            None => destinations.extend(assigned.routes.iter().map(|route| route.dst.trunc())),
+        }
+    }
+    destinations
+}
+
+/// The result as main plugin.
+pub fn main_result(
+    config: &NetworkConfig,
+    addresses: &[IpAddr],
+    destinations: &[IpNet],
+    ends: Ends,
+    sandbox: &str,
+) -> AddResult {
+    let interface = |end: End, sandbox: Option<String>| Interface {
+        name: end.name,
+        mac: end.mac,
+        mtu: Some(end.mtu),
+        sandbox,
+    };
+    let ip = |address: &IpAddr| AssignedIp {
+        address: (*address).into(),
+        gateway: datapath::gateway(Family::of(*address)),
+        interface: Some(1),
+    };
+    let route = |dst: &IpNet| Route { dst: *dst, gw: Some(datapath::gateway(Family::of(dst.addr()))) };
+    AddResult {
+        interfaces: vec![interface(ends.host, None), interface(ends.container, Some(sandbox.to_owned()))],
+        ips: addresses.iter().map(ip).collect(),
+        routes: destinations.iter().map(route).collect(),
+        dns: config.dns.clone(),
+    }
+}
+
+fn is_of(route: &Route, family: Family) -> bool {
+    Family::of(route.dst.addr()) == family
+}
+
+fn default_of(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
+        Family::V6 => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
+    }
+}

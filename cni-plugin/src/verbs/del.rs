@@ -1,0 +1,52 @@
+//! DEL: removes the interface, then frees the addresses. In this order no address is free while an interface
+//! still has it; and as both steps are content with nothing to do, a DEL may come again and again.
+
+use super::{coild, path_of};
+use crate::client::AttachmentPath;
+use crate::config::{Mode, NetworkConfig};
+use crate::datapath::DatapathError;
+use crate::datapath::netns::{Netns, NetnsError};
+use crate::datapath::routed;
+use crate::datapath::veth::HostNames;
+use crate::env::Target;
+use crate::error::Error;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Detaches the container.
+pub fn run(config: &NetworkConfig, target: &Target) -> Result<String, Error> {
+    let path = path_of(config, target)?;
+    if config.mode == Mode::Main {
+        remove_interface(config, target.netns.as_deref(), &path)?;
+    }
+    coild(config).release(&path)?;
+    Ok(String::new())
+}
+
+fn remove_interface(
+    config: &NetworkConfig,
+    netns: Option<&Path>,
+    path: &AttachmentPath,
+) -> Result<(), Error> {
+    let netns = match netns.map(Netns::open).transpose() {
+        // What was a namespace may be an ordinary file by now, when what was mounted there is gone.
+        Err(NetnsError::Missing(_)) => None,
+        Err(error) => return Err(DatapathError::from(error).into()),
+        Ok(netns) => netns,
+    };
+    let names = HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface);
+    let mut asked = Ok(());
+    let held = || -> Vec<IpAddr> {
+        match coild(config).lookup(path) {
+            Ok(reply) => reply.map_or_else(Vec::new, |reply| {
+                reply.addresses.iter().map(|assigned| assigned.address).collect()
+            }),
+            Err(error) => {
+                asked = Err(error);
+                Vec::new()
+            }
+        }
+    };
+    routed::detach(netns.as_ref(), &path.interface, &names, held)?;
+    Ok(asked?)
+}
