@@ -6,6 +6,7 @@ use crate::datapath::DatapathError;
 use crate::datapath::netns::NetnsError;
 use crate::env::{Command, EnvError};
 use crate::version::SpecVersion;
+use ipnet::IpNet;
 use serde::Serialize;
 use std::io;
 
@@ -42,6 +43,12 @@ pub enum Error {
         /// The addresses.
         given: String,
     },
+    /// The main plugin ptp can't set up what the pool or the configuration wants.
+    #[error(
+        "ptp can't add the route {0} for an address of a pool without gateways: it can have the default route or \
+         none; use coil as main plugin, or set ipam.routes"
+    )]
+    Ptp(IpNet),
     /// An interface can't be made or removed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
@@ -105,7 +112,7 @@ impl Error {
             Self::Config(ConfigError::Json(_)) => code::DECODE,
             Self::Config(ConfigError::Version { .. }) | Self::TooOld { .. } => code::VERSION,
             Self::Config(ConfigError::Field(_)) => code::CONFIG,
-            Self::Config(ConfigError::Unsupported { .. }) => code::UNSUPPORTED,
+            Self::Config(ConfigError::Unsupported { .. }) | Self::Ptp(_) => code::UNSUPPORTED,
             Self::Coild(error) => coild_code(error),
             Self::Answer { .. } | Self::Result(_) => code::ANSWER,
             Self::Datapath(error) => datapath_code(error),

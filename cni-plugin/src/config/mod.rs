@@ -60,6 +60,8 @@ pub struct NetworkConfig {
     pub network: PodText,
     /// Whether the plugin makes the interface, or only gives addresses.
     pub mode: Mode,
+    /// The main plugin's type; the plugin's own as main plugin.
+    pub main_plugin: String,
     /// coild's socket.
     pub socket: PathBuf,
     /// How long to wait for coild, all in all.
@@ -102,6 +104,7 @@ impl NetworkConfig {
             version,
             network,
             mode,
+            main_plugin: root.require("type")?.text()?.to_owned(),
             socket: keys.socket()?,
             timeout: keys.timeout()?,
             pool: keys.pool()?,

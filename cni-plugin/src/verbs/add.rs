@@ -116,19 +116,47 @@ pub fn ipam_result(config: &NetworkConfig, reply: &AddressReply) -> Result<AddRe
         let gateway = assigned.gateway.unwrap_or_else(|| datapath::gateway(family));
         let address =
             IpNet::new(assigned.address, assigned.prefix).unwrap_or_else(|_| assigned.address.into());
-        result.ips.push(AssignedIp { address, gateway, interface: None });
-        let by_gateway = |route: &Route| Route { dst: route.dst, gw: Some(route.gw.unwrap_or(gateway)) };
-        match &config.routes {
-            Some(routes) => {
-                result.routes.extend(routes.iter().filter(|route| is_of(route, family)).map(by_gateway));
-            }
-            None if assigned.routes.is_empty() => {
-                result.routes.push(Route { dst: default_of(family), gw: Some(gateway) });
-            }
-            None => result.routes.extend(assigned.routes.iter().map(by_gateway)),
+        let mut ip = AssignedIp { address, gateway, interface: None };
+        let mut routes = routes_of(config, assigned, gateway);
+        if config.main_plugin == "ptp" && assigned.gateway.is_none() {
+            suit_ptp(&mut ip, &mut routes)?;
         }
+        result.ips.push(ip);
+        result.routes.extend(routes);
     }
     Ok(result)
+}
+
+/// The routes of an address: what the configuration says, else the pool's, else all by the gateway.
+fn routes_of(config: &NetworkConfig, assigned: &AssignedAddress, gateway: IpAddr) -> Vec<Route> {
+    let family = Family::of(assigned.address);
+    let by_gateway = |route: &Route| Route { dst: route.dst, gw: Some(route.gw.unwrap_or(gateway)) };
+    match &config.routes {
+        Some(routes) => routes.iter().filter(|route| is_of(route, family)).map(by_gateway).collect(),
+        None if assigned.routes.is_empty() => vec![Route { dst: default_of(family), gw: Some(gateway) }],
+        None => assigned.routes.iter().map(by_gateway).collect(),
+    }
+}
+
+/// Puts the same thing in the one way in which ptp can set it up.
+///
+/// ptp adds the routes of the result while the gateway is still unreachable for an IPv4 address that is alone in
+/// its prefix. Then it deletes the route to the address's prefix, which the kernel makes for shorter prefixes
+/// only, and adds a link route to the gateway and a route to the prefix by it. So with a prefix of everything
+/// the last of these is the default route, and a route to everything without a gateway is there to be deleted.
+/// Without any routes there is just the route to the address itself to be deleted.
+fn suit_ptp(ip: &mut AssignedIp, routes: &mut Vec<Route>) -> Result<(), Error> {
+    if ip.address.addr().is_ipv6() {
+        return Ok(());
+    }
+    let everything = default_of(Family::V4);
+    if routes.iter().any(|route| route.dst == everything) {
+        ip.address = IpNet::new(ip.address.addr(), 0).unwrap_or(ip.address);
+    } else if let Some(route) = routes.first() {
+        return Err(Error::Ptp(route.dst));
+    }
+    *routes = vec![Route { dst: ip.address.trunc(), gw: Some(Ipv4Addr::UNSPECIFIED.into()) }];
+    Ok(())
 }
 
 /// Makes the interface.

@@ -15,7 +15,7 @@ fn config(version: SpecVersion, main: bool, extra: &Value) -> NetworkConfig {
     let mut document = json!({"cniVersion": version.as_str(), "name": "pods", "type": "coil"});
     let mut place = &mut document;
     if !main {
-        place["type"] = "ptp".into();
+        place["type"] = "bridge".into();
         place["ipam"] = json!({"type": "coil"});
         place = &mut place["ipam"];
     }
@@ -90,6 +90,33 @@ fn add_as_ipam() {
         });
         insta::assert_snapshot!(format!("add_as_ipam_{name}"), answer);
     }
+}
+
+#[test]
+fn add_as_ipam_of_ptp() {
+    let config = |version: SpecVersion, extra: &Value| {
+        let mut document =
+            json!({"cniVersion": version.as_str(), "name": "pods", "type": "ptp", "ipam": extra});
+        document["ipam"]["type"] = "coil".into();
+        NetworkConfig::parse(document, "coil").expect("valid")
+    };
+    for (name, reply, both) in
+        [("routed", routed(), false), ("dual", dual(), true), ("gateway", with_gateway(), false)]
+    {
+        let answer = in_all_versions(|version| {
+            let config = config(version, &families(both));
+            add::ipam_result(&config, &reply).expect("result").to_json(version).expect("JSON")
+        });
+        insta::assert_snapshot!(format!("add_as_ipam_of_ptp_{name}"), answer);
+    }
+    let none =
+        add::ipam_result(&config(SpecVersion::V1_0_0, &json!({"routes": []})), &routed()).expect("result");
+    assert_eq!(none.ips[0].address.to_string(), "10.64.0.5/32");
+    assert_eq!(none.routes[0].dst.to_string(), "10.64.0.5/32");
+    let some = json!({"routes": [{"dst": "10.0.0.0/8"}]});
+    let error = add::ipam_result(&config(SpecVersion::V1_0_0, &some), &routed()).expect_err("ptp can't");
+    assert!(error.to_string().starts_with("ptp can't add the route 10.0.0.0/8"), "{error}");
+    assert_eq!(error.code(), 2);
 }
 
 #[test]
