@@ -29,7 +29,9 @@ pub struct Block<H> {
     /// Inclusive runs of offsets that are never given, sorted and disjoint.
     unusable: Vec<(u32, u32)>,
     held: BTreeMap<u32, H>,
-    /// Offset → when it was freed.
+    /// How many of the held addresses are unusable: they were given when they were not.
+    held_unusable: u32,
+    /// Offset → when it was freed; usable addresses only.
     resting: BTreeMap<u32, u64>,
     /// Where the search for the next address starts.
     cursor: u32,
@@ -39,7 +41,7 @@ impl<H> Block<H> {
     /// An empty block. `unusable` are inclusive runs of offsets, sorted and disjoint, within the unit.
     pub fn new(unit: Unit, unusable: Vec<(u32, u32)>) -> Self {
         debug_assert!(unit.bits() <= Unit::MAX_BITS, "a block has at most 2^{} addresses", Unit::MAX_BITS);
-        Self { unit, unusable, held: BTreeMap::new(), resting: BTreeMap::new(), cursor: 0 }
+        Self { unit, unusable, held: BTreeMap::new(), held_unusable: 0, resting: BTreeMap::new(), cursor: 0 }
     }
 
     /// The addresses of the block.
@@ -79,7 +81,7 @@ impl<H> Block<H> {
 
     /// How many addresses can be given now without cutting a cooldown short.
     pub fn available(&self, now: u64, cooldown: u64) -> u32 {
-        self.usable() - count(self.held.len()) - count(self.unrested(now, cooldown))
+        self.usable() - (count(self.held.len()) - self.held_unusable) - count(self.unrested(now, cooldown))
     }
 
     /// How many addresses rest and have to rest on.
@@ -94,9 +96,7 @@ impl<H> Block<H> {
 
     /// The next address in rotation that is free and has rested.
     pub fn next_free(&self, now: u64, cooldown: u64) -> Option<u32> {
-        if self.held.len() + self.resting.len() >= self.usable() as usize
-            && self.available(now, cooldown) == 0
-        {
+        if self.available(now, cooldown) == 0 {
             return None;
         }
         (self.cursor..self.len()).chain(0..self.cursor).find(|offset| {
@@ -113,43 +113,42 @@ impl<H> Block<H> {
 
     /// Gives an address to a holder and moves the rotation past it.
     pub fn take(&mut self, offset: u32, holder: H) -> Result<(), TakeError> {
+        if offset < self.len() && !self.is_usable(offset) {
+            return Err(TakeError::Unusable);
+        }
+        self.restore(offset, holder)
+    }
+
+    /// Puts back a holder that was recorded earlier, even on an address which has since become unusable: who
+    /// holds an address keeps it, but nobody gets it afterwards.
+    pub fn restore(&mut self, offset: u32, holder: H) -> Result<(), TakeError> {
         if offset >= self.len() {
             return Err(TakeError::Outside);
-        }
-        if !self.is_usable(offset) {
-            return Err(TakeError::Unusable);
         }
         if self.held.contains_key(&offset) {
             return Err(TakeError::Held);
         }
+        self.held_unusable += u32::from(!self.is_usable(offset));
         self.resting.remove(&offset);
         self.held.insert(offset, holder);
         self.cursor = (offset + 1) % self.len();
         Ok(())
     }
 
-    /// Puts back a holder that was recorded earlier, even on an address which has since become unusable: who
-    /// holds an address keeps it.
-    pub fn restore(&mut self, offset: u32, holder: H) -> Result<(), TakeError> {
-        if offset >= self.len() {
-            return Err(TakeError::Outside);
-        }
-        if !self.is_usable(offset) {
-            self.unusable = without(&self.unusable, offset);
-        }
-        self.take(offset, holder)
-    }
-
     /// Frees an address, which then rests; returns its holder.
     pub fn free(&mut self, offset: u32, now: u64) -> Option<H> {
         let holder = self.held.remove(&offset)?;
-        self.resting.insert(offset, now);
+        if self.is_usable(offset) {
+            self.resting.insert(offset, now);
+        } else {
+            self.held_unusable -= 1;
+        }
         Some(holder)
     }
 
     /// Lets an address rest that nobody holds, as recorded before a restart.
     pub fn rest(&mut self, offset: u32, freed_at: u64) {
-        if offset < self.len() && !self.held.contains_key(&offset) {
+        if self.is_usable(offset) && !self.held.contains_key(&offset) {
             self.resting.insert(offset, freed_at);
         }
     }
@@ -183,21 +182,6 @@ impl<H> Block<H> {
 /// it is further away than the cooldown itself.
 fn rested(freed_at: u64, now: u64, cooldown: u64) -> bool {
     now.abs_diff(freed_at) >= cooldown
-}
-
-fn without(runs: &[(u32, u32)], offset: u32) -> Vec<(u32, u32)> {
-    runs.iter()
-        .flat_map(|&(first, last)| {
-            if (first..=last).contains(&offset) {
-                let before = (offset > first).then(|| (first, offset - 1));
-                let after = (offset < last).then(|| (offset + 1, last));
-                [before, after]
-            } else {
-                [Some((first, last)), None]
-            }
-        })
-        .flatten()
-        .collect()
 }
 
 /// A block has at most 2^16 addresses, so that a count of them always fits.
@@ -244,10 +228,14 @@ mod tests {
 
     #[test]
     fn a_holder_keeps_an_address_that_became_unusable() {
-        let mut block = block(&[(0, 3)]);
+        let mut block = block(&[(0, 2)]);
         block.restore(1, "a").expect("restored");
-        assert_eq!((block.usable(), block.available(0, 0)), (1, 0));
-        assert!(!block.is_usable(0) && block.is_usable(1) && !block.is_usable(2));
+        assert_eq!(block.restore(1, "b"), Err(TakeError::Held));
+        block.rest(2, 0);
+        assert_eq!((block.usable(), block.available(0, 10), block.is_empty()), (1, 1, false));
+        assert_eq!(block.free(1, 0), Some("a"));
+        assert_eq!((block.available(0, 10), block.resting().len()), (1, 0), "nobody gets it afterwards");
+        assert_eq!(block.take(1, "b"), Err(TakeError::Unusable));
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn spaces(size: u32) -> impl Strategy<Value = Space> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn a_free_unit_is_found_if_there_is_one(
