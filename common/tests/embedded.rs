@@ -1,5 +1,7 @@
 //! What the embedded store promises beyond the contract: restarts, one process per file, damaged files.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use common::store::embedded::Embedded;
 use common::store::{Compare, KeyRange, Op, Store, StoreError, Txn};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The allocator core against naive models of itself.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 #[path = "ipam/block.rs"]
 mod block;
 #[path = "ipam/search.rs"]

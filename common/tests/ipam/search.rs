@@ -117,9 +117,10 @@ proptest! {
 fn scattered(per_mille: u64, seed: u64) -> (Space, Leases) {
     let space = Space::new(Family::V4, 0, &[range(0x0a00_0000, 0x0a0f_ffff)], &[]).expect("valid");
     let mut leases = Leases::default();
-    leases
-        .taken
-        .extend((0x0a00_0000..=0x0a0f_ffff_u128).filter(|n| mix(*n as u64 ^ seed) % 1_000 < per_mille));
+    leases.taken.extend(
+        (0x0a00_0000..=0x0a0f_ffff_u128)
+            .filter(|n| mix(u64::try_from(*n).unwrap_or(0) ^ seed) % 1_000 < per_mille),
+    );
     (space, leases)
 }
 

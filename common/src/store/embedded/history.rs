@@ -15,8 +15,11 @@ const CHANNEL: usize = 128;
 #[derive(Clone)]
 pub(super) struct History(Arc<Mutex<Recent>>);
 
+/// What happened at one revision.
+type Happened = (Revision, Arc<[Event]>);
+
 struct Recent {
-    revisions: VecDeque<(Revision, Arc<[Event]>)>,
+    revisions: VecDeque<Happened>,
     /// Changes at this revision and before it are gone.
     floor: Revision,
     events: usize,
@@ -63,7 +66,7 @@ impl History {
     }
 
     /// The changes from a revision on, a few at a time.
-    fn from(&self, next: Revision) -> Result<Vec<(Revision, Arc<[Event]>)>, StoreError> {
+    fn from(&self, next: Revision) -> Result<Vec<Happened>, StoreError> {
         const AT_ONCE: usize = 64;
         let recent = self.lock();
         if next <= recent.floor {

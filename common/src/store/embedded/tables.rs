@@ -30,6 +30,9 @@ type Stored = (u64, u64, i64, &'static [u8]);
 /// What a change came to: its own answer, or why it was not made.
 pub(super) type Outcome = Result<u64, StoreError>;
 
+/// What was changed, at which revisions.
+pub(super) type Changed = Vec<(Revision, Vec<Event>)>;
+
 /// The tables, open for writing.
 pub(super) struct Tables<'t> {
     entries: Table<'t, &'static str, Stored>,
@@ -38,7 +41,7 @@ pub(super) struct Tables<'t> {
     counters: Table<'t, &'static str, u64>,
     revision: Revision,
     /// What was changed since the tables were opened.
-    events: Vec<(Revision, Vec<Event>)>,
+    events: Changed,
     dirty: bool,
 }
 
@@ -78,7 +81,7 @@ impl<'t> Tables<'t> {
     }
 
     /// Ends the work on the tables: what was changed, at which revision; `None` if there is nothing to commit.
-    pub(super) fn finish(mut self) -> Result<Option<Vec<(Revision, Vec<Event>)>>, Error> {
+    pub(super) fn finish(mut self) -> Result<Option<Changed>, Error> {
         if !self.dirty {
             return Ok(None);
         }

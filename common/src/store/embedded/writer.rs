@@ -3,8 +3,8 @@
 
 use super::file::DatabaseFile;
 use super::history::History;
-use super::tables::{Outcome, Tables};
-use crate::store::{Event, Revision, StoreError, Txn};
+use super::tables::{Changed, Outcome, Tables};
+use crate::store::{Revision, StoreError, Txn};
 use redb::{Database, Error};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ struct Batch {
     outcomes: Vec<Outcome>,
     /// The TTLs that start anew, and those that ended.
     started: Vec<(i64, Option<Duration>)>,
-    events: Vec<(Revision, Vec<Event>)>,
+    events: Changed,
 }
 
 /// The writer's own state.
@@ -129,7 +129,7 @@ impl Writer {
         self
     }
 
-    fn publish(&mut self, started: Vec<(i64, Option<Duration>)>, events: Vec<(Revision, Vec<Event>)>) {
+    fn publish(&mut self, started: Vec<(i64, Option<Duration>)>, events: Changed) {
         let now = Instant::now();
         for (id, length) in started {
             match length {
@@ -188,8 +188,8 @@ fn commit(database: &Database, changes: Vec<Change>) -> Result<Batch, Error> {
             }
         });
     }
-    let changed = tables.finish()?;
-    match changed {
+    let events = tables.finish()?;
+    match events {
         Some(events) => {
             writing.commit()?;
             Ok(Batch { outcomes, started, events })
@@ -200,8 +200,8 @@ fn commit(database: &Database, changes: Vec<Change>) -> Result<Batch, Error> {
 
 /// A time to live that is too long to count never ends.
 fn deadline(now: Instant, length: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-    now + length.min(100 * YEAR)
+    const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
+    now + length.min(FOR_EVER)
 }
 
 async fn sleep_until(wake: Option<Instant>) {
