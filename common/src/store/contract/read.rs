@@ -1,0 +1,117 @@
+//! Reading: single keys, pages, ranges, counts.
+
+use super::{delete, keys, put, value, write};
+use crate::store::{KeyRange, Store, list_all};
+use std::sync::Arc;
+
+/// A key is itself, and nothing that looks like it.
+pub async fn single_keys(store: Arc<dyn Store>) {
+    write(&*store, [put("a", "1"), put("a/b", "2")]).await;
+    assert_eq!(value(&*store, "a").await.as_deref(), Some("1"));
+    assert_eq!(value(&*store, "a/b").await.as_deref(), Some("2"));
+    for absent in ["a/", "A", "a/b/", "b", "a\0"] {
+        assert_eq!(value(&*store, absent).await, None, "{absent:?}");
+    }
+    write(&*store, [delete("a")]).await;
+    assert_eq!(value(&*store, "a").await, None);
+}
+
+/// Pages are full, in order, and tell whether more follows.
+pub async fn pages(store: Arc<dyn Store>) {
+    let name = |n: usize| format!("p/{n:02}");
+    write(&*store, (0..25).map(|n| put(&name(n), &n.to_string()))).await;
+    write(&*store, [put("p", "not in it"), put("p0", "nor this")]).await;
+    let range = KeyRange::prefix("p/");
+    for (limit, items, more) in
+        [(10, 10, true), (24, 24, true), (25, 25, false), (99, 25, false), (0, 0, true)]
+    {
+        let page = store.list(&range, limit).await.expect("listed");
+        assert_eq!((page.items.len(), page.more), (items, more), "a limit of {limit}");
+        let listed: Vec<_> = page.items.iter().map(|entry| entry.key.clone()).collect();
+        assert_eq!(listed, (0..items).map(name).collect::<Vec<_>>(), "in order");
+        let keys = store.list_keys(&range, limit).await.expect("listed");
+        assert_eq!((keys.items, keys.more), (listed, more), "the same keys");
+    }
+    let mut seen = Vec::new();
+    let mut rest = range.clone();
+    loop {
+        let page = store.list_keys(&rest, 7).await.expect("listed");
+        rest = range.after(page.items.last().expect("no page is empty"));
+        seen.extend(page.items);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..25).map(name).collect::<Vec<_>>(), "page after page");
+    assert_eq!(store.count(&range).await.expect("counted"), 25);
+    let nothing = store.list(&KeyRange::prefix("q/"), 10).await.expect("listed");
+    assert!(nothing.items.is_empty() && !nothing.more);
+    assert_eq!(store.count(&KeyRange::prefix("q/")).await.expect("counted"), 0);
+}
+
+/// Keys sort as bytes, and a range has exactly what lies between its ends.
+pub async fn odd_keys(store: Arc<dyn Store>) {
+    let mut all = [
+        "A",
+        "a",
+        "a.",
+        "a/",
+        "a/\u{1}",
+        "a/ ",
+        "a/%",
+        "a/b",
+        "a/b/c",
+        "a/b\0",
+        "a/~",
+        "a/é",
+        "a/\u{1f600}",
+        "a0",
+        "b",
+    ];
+    write(&*store, all.iter().rev().map(|key| put(key, key))).await;
+    all.sort_unstable();
+    let everything = KeyRange { from: "\u{1}".to_owned(), to: "\u{10ffff}".to_owned() };
+    assert_eq!(keys(&*store, &everything).await, all);
+    let range = |from: &str, to: &str| KeyRange { from: from.to_owned(), to: to.to_owned() };
+    for range in [
+        KeyRange::prefix("a/"),
+        KeyRange::prefix("a/b"),
+        KeyRange::prefix("a/").after("a/b"),
+        KeyRange::prefix("a/").after("a/b/zzz"),
+        range("a/b", "a/b\0"),
+        range("a/b", "a/b\0\0"),
+        range("a", "b"),
+        range("b", "b"),
+        range("b", "a"),
+        range("a/~", "a/~\0"),
+        range("c", "d"),
+    ] {
+        let expected: Vec<_> = all.iter().copied().filter(|key| range.contains(key)).collect();
+        assert_eq!(keys(&*store, &range).await, expected, "{range:?}");
+        let count = store.count(&range).await.expect("counted");
+        assert_eq!(count, expected.len() as u64, "{range:?}");
+        let page = store.list(&range, 100).await.expect("listed");
+        assert!(page.items.iter().all(|entry| entry.value == entry.key), "each with its own value");
+    }
+}
+
+/// A list longer than anything that goes over the wire at once is whole, and as of one revision.
+pub async fn long_lists(store: Arc<dyn Store>) {
+    const N: usize = 1_280;
+    let name = |n: usize| format!("long/{n:05}");
+    let numbers: Vec<usize> = (0..N).collect();
+    for chunk in numbers.chunks(128) {
+        write(&*store, chunk.iter().map(|n| put(&name(*n), &"v".repeat(100)))).await;
+    }
+    let range = KeyRange::prefix("long/");
+    let page = store.list(&range, N - 1).await.expect("listed");
+    assert_eq!((page.items.len(), page.more), (N - 1, true));
+    let page = store.list(&range, N).await.expect("listed");
+    assert_eq!((page.items.len(), page.more), (N, false));
+    assert!(page.items.iter().zip(0..).all(|(entry, n)| entry.key == name(n)), "in order");
+    assert!(page.items.iter().all(|entry| entry.mod_revision <= page.revision), "nothing is newer");
+    let all = list_all(&*store, &range).await.expect("listed");
+    assert_eq!((all.items.len(), all.more), (N, false));
+    assert_eq!(keys(&*store, &range).await.len(), N);
+    assert_eq!(store.count(&range).await.expect("counted"), N as u64);
+}

@@ -1,0 +1,159 @@
+//! The members of a cluster: which one is talked to, and what follows when it fails. A connection is made when
+//! it is first needed, so that a program starts while the cluster is down.
+
+use super::config::EtcdConfig;
+use super::error::{Verdict, is_auth_disabled, store_error, timed_out, verdict};
+use crate::store::{Revision, StoreError};
+use etcd_client::{Client, ConnectOptions, Error, KvClient, LeaseClient, WatchClient};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+/// The largest answer that is read. etcd has no limit of its own; callers ask for pages.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The clients of one member. Clones share one connection.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) kv: KvClient,
+    pub(super) lease: LeaseClient,
+    pub(super) watch: WatchClient,
+    /// Which connection to this member it is.
+    generation: u64,
+}
+
+/// Whether a request that may have been served can be sent once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// It changes nothing, or nothing that matters.
+    Allowed,
+    /// It may be done twice, or be refused the second time.
+    Forbidden,
+}
+
+pub(super) struct Connection {
+    endpoints: Vec<String>,
+    options: ConnectOptions,
+    credentials: Option<(String, String)>,
+    request_timeout: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The member that is talked to.
+    current: usize,
+    members: Vec<Option<Member>>,
+    generation: u64,
+}
+
+impl Connection {
+    pub(super) fn new(config: &EtcdConfig) -> Result<Self, StoreError> {
+        let members = config.endpoints.iter().map(|_| None).collect();
+        Ok(Self {
+            endpoints: config.endpoints.clone(),
+            options: config.options()?,
+            credentials: config.credentials()?,
+            request_timeout: config.request_timeout,
+            state: Mutex::new(State { current: 0, members, generation: 0 }),
+        })
+    }
+
+    /// Sends a request to the current member; to the others too, when it was not sent or may be repeated.
+    /// `revision` is what the request asks for, 0 if it does not.
+    pub(super) async fn call<T, F>(
+        &self,
+        repeat: Repeat,
+        revision: Revision,
+        request: impl Fn(Member) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.endpoints.len() + 1;
+        loop {
+            let index = self.state.lock().await.current;
+            let endpoint = &self.endpoints[index];
+            let mut generation = None;
+            let attempt = async {
+                let member = self.member(index).await?;
+                generation = Some(member.generation);
+                request(member).await
+            };
+            let Ok(outcome) = timeout_at(deadline, attempt).await else {
+                self.forget(index, generation).await;
+                self.avoid(index).await;
+                return Err(timed_out(endpoint, self.request_timeout));
+            };
+            let error = match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            attempts -= 1;
+            let again = match verdict(&error) {
+                Verdict::NotSent => {
+                    self.avoid(index).await;
+                    true
+                }
+                Verdict::Unknown => {
+                    self.avoid(index).await;
+                    repeat == Repeat::Allowed
+                }
+                Verdict::Unauthenticated => {
+                    self.forget(index, generation).await;
+                    true
+                }
+                Verdict::Final => false,
+            };
+            if !again || attempts == 0 {
+                return Err(store_error(endpoint, error, revision));
+            }
+        }
+    }
+
+    /// A connected member, authenticated if there is a password. Who waits meanwhile shares the connection.
+    async fn member(&self, index: usize) -> Result<Member, Error> {
+        let mut state = self.state.lock().await;
+        if let Some(member) = &state.members[index] {
+            return Ok(member.clone());
+        }
+        let client = match self.connect(index, true).await {
+            Err(error) if is_auth_disabled(&error) => self.connect(index, false).await?,
+            outcome => outcome?,
+        };
+        state.generation += 1;
+        let member = Member {
+            kv: client.kv_client().max_decoding_message_size(MAX_ANSWER),
+            lease: client.lease_client(),
+            watch: client.watch_client().max_decoding_message_size(MAX_ANSWER),
+            generation: state.generation,
+        };
+        state.members[index] = Some(member.clone());
+        Ok(member)
+    }
+
+    async fn connect(&self, index: usize, authenticate: bool) -> Result<Client, Error> {
+        let mut options = self.options.clone();
+        if let (Some((user, password)), true) = (&self.credentials, authenticate) {
+            options = options.with_user(user, password);
+        }
+        Client::connect([&self.endpoints[index]], Some(options)).await
+    }
+
+    /// Talks to the next member from now on, unless somebody has seen to that already.
+    async fn avoid(&self, index: usize) {
+        let mut state = self.state.lock().await;
+        if state.current == index {
+            state.current = (index + 1) % self.endpoints.len();
+        }
+    }
+
+    /// Connects and authenticates anew the next time, unless somebody has done so already.
+    async fn forget(&self, index: usize, generation: Option<u64>) {
+        let mut state = self.state.lock().await;
+        let known = state.members[index].as_ref().map(|member| member.generation);
+        if known == generation {
+            state.members[index] = None;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The store on etcd when things go wrong.
