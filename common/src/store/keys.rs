@@ -73,6 +73,11 @@ pub fn alive(node: &NodeName) -> String {
     format!("alive/{node}")
 }
 
+/// The liveness of all nodes.
+pub fn all_alive() -> KeyRange {
+    KeyRange::prefix("alive/")
+}
+
 /// `block/<node>/<pool>/<unit>`
 pub fn block(node: &NodeName, pool: &PoolName, unit: Unit) -> String {
     format!("block/{node}/{pool}/{}", unit_name(unit))
@@ -81,6 +86,11 @@ pub fn block(node: &NodeName, pool: &PoolName, unit: Unit) -> String {
 /// All blocks of a node.
 pub fn blocks(node: &NodeName) -> KeyRange {
     KeyRange::prefix(format!("block/{node}/"))
+}
+
+/// A node's blocks of one pool.
+pub fn blocks_of_pool(node: &NodeName, pool: &PoolName) -> KeyRange {
+    KeyRange::prefix(format!("block/{node}/{pool}/"))
 }
 
 /// All blocks of all nodes.

@@ -68,6 +68,10 @@ pub struct Schema {
     pub layout: u32,
 }
 
+/// `plan`: only its revision counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {}
+
 /// `lease/<pool>/<unit>`: who holds a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
