@@ -5,18 +5,21 @@
 //! | `GET /v1/pools` | | [`PoolView`]s |
 //! | `POST /v1/pools` | [`CreatePool`] | 201, [`PoolView`] |
 //! | `GET`, `DELETE /v1/pools/{pool}` | | [`PoolView`] |
-//! | `POST`, `DELETE /v1/pools/{pool}/subnets` | [`SubnetChange`] | [`PoolView`] |
+//! | `POST /v1/pools/{pool}/subnets` | [`AddSubnet`] | [`PoolView`] |
+//! | `DELETE /v1/pools/{pool}/subnets` | [`RemoveSubnet`] | [`PoolView`] |
 //! | `PUT /v1/pools/{pool}/disabled`, `DELETE` of it | | [`PoolView`] |
 //! | `GET /v1/nodes` | | [`NodeView`]s |
-//! | `GET`, `DELETE /v1/nodes/{node}` | | [`NodeDetail`], [`Removal`] |
+//! | `GET /v1/nodes/{node}` | | [`NodeDetail`] |
+//! | `DELETE /v1/nodes/{node}?force=` | | [`Removal`] |
 //! | `GET /v1/blocks?pool=&node=` | | [`BlockView`]s |
 //! | `GET /v1/addresses?pool=&node=` | | [`AddressView`]s |
-//! | `GET`, `DELETE /v1/addresses/{address}` | | [`AddressView`] |
+//! | `GET /v1/addresses/{address}` | | [`AddressDetail`] |
+//! | `DELETE /v1/addresses/{address}` | | [`Eviction`], 202 while the node has yet to do it |
 //!
 //! Lists are paged: `limit` (default 500, at most 5,000) and `continue`, the token that the page before gave.
 //! A failure is [`Failure`].
 
-use crate::ipam::{Family, Pool};
+use crate::ipam::{BlockGateway, Family, Pool};
 use crate::name::{NodeName, PoolName};
 use crate::wire::node::Attachment;
 use ipnet::IpNet;
@@ -42,14 +45,53 @@ pub struct Failure {
     pub error: String,
 }
 
-/// Body of `POST /v1/pools`.
+/// Body of `POST /v1/pools`. Its fields are those of a [`Pool`] with a name, spelled out so that an error can
+/// name the field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreatePool {
     /// The pool's name.
     pub name: PoolName,
-    /// What it consists of; `disabled` may be given.
-    #[serde(flatten)]
-    pub pool: Pool,
+    /// The subnets, of both families, without overlap.
+    pub subnets: Vec<IpNet>,
+    /// Prefix length of an IPv4 block; 28 unless given.
+    #[serde(default = "block_size")]
+    pub block_size: u8,
+    /// Prefix length of an IPv6 block; 124 unless given.
+    #[serde(default = "block_size_v6")]
+    pub block_size_v6: u8,
+    /// Addresses that are never given; each lies in one of the subnets.
+    #[serde(default)]
+    pub exclude: Vec<IpNet>,
+    /// Whether a block has a gateway of its own: `none` unless given.
+    #[serde(default)]
+    pub block_gateway: BlockGateway,
+    /// Whether the pool gives nothing yet.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+fn block_size() -> u8 {
+    Pool::BLOCK_SIZE
+}
+
+fn block_size_v6() -> u8 {
+    Pool::BLOCK_SIZE_V6
+}
+
+impl CreatePool {
+    /// The pool, and its name.
+    pub fn into_pool(self) -> (PoolName, Pool) {
+        let pool = Pool {
+            subnets: self.subnets,
+            block_size: self.block_size,
+            block_size_v6: self.block_size_v6,
+            exclude: self.exclude,
+            block_gateway: self.block_gateway,
+            disabled: self.disabled,
+        };
+        (self.name, pool)
+    }
 }
 
 /// A pool and how much of it is in use.
@@ -78,9 +120,21 @@ pub struct PoolUsage {
     pub allocated: Option<u64>,
 }
 
-/// Body of `POST` and `DELETE /v1/pools/{pool}/subnets`.
+/// Body of `POST /v1/pools/{pool}/subnets`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubnetChange {
+#[serde(deny_unknown_fields)]
+pub struct AddSubnet {
+    /// The subnet.
+    pub subnet: IpNet,
+    /// Addresses in it that are never given.
+    #[serde(default)]
+    pub exclude: Vec<IpNet>,
+}
+
+/// Body of `DELETE /v1/pools/{pool}/subnets`. The exclusions in the subnet go with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveSubnet {
     /// The subnet.
     pub subnet: IpNet,
 }
@@ -166,6 +220,16 @@ pub enum AddressState {
     Unleased,
     /// It is never given.
     Excluded,
+}
+
+/// Reply of `DELETE /v1/addresses/{address}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// The address: `free` now, or still `held`. The attachment is the one that held it.
+    #[serde(flatten)]
+    pub detail: AddressDetail,
+    /// What was done, for a person.
+    pub message: String,
 }
 
 /// Reply of `DELETE /v1/nodes/{node}`: what went back to the pools.
