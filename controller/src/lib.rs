@@ -1,1 +1,25 @@
-//! controller
+//! The central service.
+//!
+//! * [`error`]: why a use case does not do what it was asked
+//! * [`paging`]: pages of lists, and the tokens that continue them
+//! * [`blocks`]: which node leases which block, and what their mirrors show
+//! * [`pools`]: pools are made, changed, shown and deleted here, and nowhere else
+//! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
+//! * [`addresses`]: who holds an address, and freeing one by force
+//! * [`metrics`]: the numbers for Prometheus
+//! * [`api`]: HTTP over the use cases
+//! * [`server`], [`config`]: the service and its configuration
+//!
+//! The use cases keep no state: everything is in the store, so that any number of controllers may run.
+
+pub mod addresses;
+pub mod api;
+pub mod blocks;
+pub mod config;
+pub mod error;
+pub mod metrics;
+pub mod nodes;
+pub mod paging;
+pub mod pools;
+pub mod reclaim;
+pub mod server;

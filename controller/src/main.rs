@@ -1,3 +1,55 @@
-//! controller
+//! `coil-controller`
 
-fn main() {}
+use anyhow::{Context, Result};
+use common::error::chain;
+use common::server::terminated;
+use controller::config::{Config, Mode, ServeConfig, StandaloneConfig};
+use controller::server;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coil-controller: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let Config { mode } = common::config::parse()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?;
+    runtime.block_on(async {
+        match mode {
+            Mode::Serve(config) => serve(config).await,
+            Mode::Standalone(config) => standalone(config).await,
+        }
+    })
+}
+
+async fn standalone(config: StandaloneConfig) -> Result<()> {
+    coild::logging::start(&config.log)?;
+    let binds = config.listen.binds()?;
+    Ok(server::run_standalone(&config.data_dir, config.node, &binds, terminated()).await?)
+}
+
+#[cfg(feature = "etcd")]
+async fn serve(config: ServeConfig) -> Result<()> {
+    coild::logging::start(&config.log)?;
+    let binds = config.listen.binds()?;
+    let store = config.etcd.connect().await?;
+    Ok(server::run(store, &binds, terminated()).await?)
+}
+
+#[cfg(not(feature = "etcd"))]
+async fn serve(_: ServeConfig) -> Result<()> {
+    anyhow::bail!(
+        "this program was built without etcd: build it with the feature `etcd` (on by default, needs protoc), or run \
+         `coil-controller standalone`"
+    )
+}

@@ -1,6 +1,8 @@
 //! Retries, decided in one place: bounded, with growing pauses and jitter.
 
 use super::StoreError;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often a change is tried anew that lost against another one.
@@ -13,15 +15,37 @@ where
     F: AsyncFnMut() -> Result<T, E>,
     E: IsConflict,
 {
-    let mut tried = 0;
+    let mut attempts = Attempts::new(seed);
     loop {
         match attempt().await {
-            Err(error) if error.is_conflict() && tried < ATTEMPTS => {
-                tokio::time::sleep(pause(seed, tried)).await;
-                tried += 1;
-            }
-            outcome => return outcome,
+            Ok(done) => return Ok(done),
+            Err(error) => attempts.after(error).await?,
         }
+    }
+}
+
+/// The attempts at one change, for callers whose future must be `Send` and can't pass a closure that borrows.
+#[derive(Debug)]
+pub struct Attempts {
+    seed: u64,
+    tried: u32,
+}
+
+impl Attempts {
+    /// No attempt was made yet.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, tried: 0 }
+    }
+
+    /// After an attempt failed: pauses if it lost against another change and may be tried anew, and answers the
+    /// error if not.
+    pub async fn after<E: IsConflict>(&mut self, error: E) -> Result<(), E> {
+        if !error.is_conflict() || self.tried >= ATTEMPTS {
+            return Err(error);
+        }
+        tokio::time::sleep(pause(self.seed, self.tried)).await;
+        self.tried += 1;
+        Ok(())
     }
 }
 
@@ -35,6 +59,14 @@ impl IsConflict for StoreError {
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict)
     }
+}
+
+/// A seed for [`on_conflict`]: every call gives another one.
+pub fn seed(of: impl Hash) -> u64 {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let mut hasher = DefaultHasher::new();
+    (of, std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The pause after a failed attempt: doubles from 1 ms to 64 ms, of which half is jitter. The same seed and

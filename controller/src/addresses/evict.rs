@@ -1,0 +1,73 @@
+//! Freeing an address by force. The address is its node's to free: the controller writes an order that names
+//! the exact allocation, and waits a while for the node to follow it.
+
+use super::{Located, locate};
+use crate::error::Error;
+use crate::nodes::is_alive;
+use common::name::NodeName;
+use common::store::record::{self, Evict};
+use common::store::retry::{Attempts, seed};
+use common::store::{Compare, Event, KeyRange, Op, Revision, Store, StoreError, Txn, keys};
+use common::wire::admin::{AddressState, Eviction};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Orders the node to free an address, and waits up to `patience` until it has.
+pub async fn evict(store: &dyn Store, address: IpAddr, patience: Duration) -> Result<Eviction, Error> {
+    let mut attempts = Attempts::new(seed(address));
+    let (located, node, ordered) = loop {
+        let located = locate(store, address).await?;
+        match order(store, &located).await {
+            Ok((node, revision)) => break (located, node, revision),
+            Err(error) => attempts.after(error).await?,
+        }
+    };
+    let key = keys::evict(&node, address);
+    let mut detail = located.detail;
+    if !is_alive(store, &node).await? {
+        let message = format!(
+            "node {node} is not alive: it will free {address} when it is back; if it is gone for good, run `coilctl \
+             node remove {node}`"
+        );
+        return Ok(Eviction { detail, message });
+    }
+    let done = match timeout(patience, deleted(store, &key, ordered)).await {
+        Ok(done) => done?,
+        Err(_) => false,
+    };
+    let message = if done || store.get(&key).await?.is_none() {
+        detail.state = AddressState::Free;
+        format!("node {node} has freed {address}")
+    } else {
+        format!(
+            "node {node} was told to free {address}, and has not confirmed it yet; it will do so when it can"
+        )
+    };
+    tracing::warn!(%address, %node, done, "an operator ordered this address to be freed");
+    Ok(Eviction { detail, message })
+}
+
+/// Writes the order, if the block is still leased to the node that reported the allocation.
+async fn order(store: &dyn Store, located: &Located) -> Result<(NodeName, Revision), Error> {
+    let Located { detail, unit, lease, held } = located;
+    let not_held = || Error::NotHeld { address: detail.address, node: detail.node.clone() };
+    let (Some(node), Some(lease), Some(held)) = (&detail.node, lease, held) else { return Err(not_held()) };
+    let order = Evict { sequence: held.sequence, container: held.container.clone() };
+    let txn = Txn::new()
+        .when(Compare::CreateRevision(keys::lease(&detail.pool, *unit), *lease))
+        .then(Op::Put(keys::evict(node, detail.address), record::encode(&order)));
+    Ok((node.clone(), store.txn(txn).await?))
+}
+
+/// Waits until the order is gone.
+async fn deleted(store: &dyn Store, key: &str, ordered: Revision) -> Result<bool, StoreError> {
+    let only = KeyRange { from: key.to_owned(), to: format!("{key}\0") };
+    let mut events = store.watch(&only, ordered + 1).await?;
+    while let Some(event) = events.recv().await {
+        if let Event::Delete(..) = event? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,190 @@
+//! Changes of pools, each of them one transaction.
+//!
+//! Invariant: the subnets of all pools are disjoint. Every change of any pool's subnets writes `plan`, and every
+//! one that adds addresses compares it, so that of two changes at the same instant one sees the other. Nodes
+//! compare a pool's revision when they lease a block of it, so that a lease never meets a change of its pool.
+
+use super::{Stored, all, get, rules, usage, view};
+use crate::error::Error;
+use common::ipam::{Family, Pool, Range, Unit, UnitRun};
+use common::name::{NodeName, PoolName};
+use common::store::record::{self, Lease, Plan};
+use common::store::retry::{Attempts, seed};
+use common::store::{Compare, KeyRange, Op, Revision, Store, Txn, keys};
+use common::wire::admin::{AddSubnet, PoolView};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+
+/// A change of one pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Makes it, unless its name or an address of it is taken.
+    Create(Pool),
+    /// Adds a subnet, and exclusions in it.
+    AddSubnet(AddSubnet),
+    /// Removes a subnet of which no block is leased, with the exclusions in it.
+    RemoveSubnet(IpNet),
+    /// Makes that nothing new is given, or that it is again.
+    SetDisabled(bool),
+    /// Deletes it if no block of it is leased.
+    Delete,
+}
+
+/// Makes a change, and answers the pool as it then is, or last was.
+pub async fn apply(store: &dyn Store, name: &PoolName, change: &Change) -> Result<PoolView, Error> {
+    let mut attempts = Attempts::new(seed(name));
+    let pool = loop {
+        match attempt(store, name, change).await {
+            Ok(pool) => break pool,
+            Err(error) => attempts.after(error).await?,
+        }
+    };
+    tracing::info!(pool = %name, ?change, "pool changed");
+    match change {
+        Change::Delete => {
+            let usage = usage::unleased(&pool, name)?;
+            Ok(PoolView { name: name.clone(), pool, usage })
+        }
+        _ => view(store, name, &pool).await,
+    }
+}
+
+async fn attempt(store: &dyn Store, name: &PoolName, change: &Change) -> Result<Pool, Error> {
+    match change {
+        Change::Create(pool) => create(store, name, pool).await,
+        Change::AddSubnet(body) => add_subnet(store, name, body).await,
+        Change::RemoveSubnet(subnet) => remove_subnet(store, name, *subnet).await,
+        Change::SetDisabled(disabled) => set_disabled(store, name, *disabled).await,
+        Change::Delete => delete(store, name).await,
+    }
+}
+
+async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Pool, Error> {
+    rules::validate(pool)?;
+    let plan = revision_of_plan(store).await?;
+    if store.get(&keys::pool(name)).await?.is_some() {
+        return Err(Error::PoolExists(name.clone()));
+    }
+    let others = all(store).await?;
+    rules::no_overlap(&pool.subnets, others.iter().map(|other| (&other.name, &other.pool)))?;
+    let txn = Txn::new()
+        .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
+        .when(Compare::Absent(keys::pool(name)))
+        .then(Op::Put(keys::pool(name), record::encode(pool)))
+        .then(put_plan());
+    store.txn(txn).await?;
+    Ok(pool.clone())
+}
+
+async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Result<Pool, Error> {
+    let subnet = body.subnet;
+    for exclude in &body.exclude {
+        rules::validate_exclusion(*exclude, &[subnet])?;
+    }
+    let plan = revision_of_plan(store).await?;
+    let Stored { mut pool, revision, .. } = get(store, name).await?;
+    if pool.subnets.contains(&subnet) {
+        return Err(Error::SubnetExists { pool: name.clone(), subnet });
+    }
+    pool.subnets.push(subnet);
+    pool.exclude.extend(&body.exclude);
+    rules::validate(&pool)?;
+    let others = all(store).await?;
+    let others = others.iter().filter(|other| other.name != *name);
+    rules::no_overlap(&[subnet], others.map(|other| (&other.name, &other.pool)))?;
+    let txn = Txn::new()
+        .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
+        .when(Compare::ModRevision(keys::pool(name), revision))
+        .then(Op::Put(keys::pool(name), record::encode(&pool)))
+        .then(put_plan());
+    store.txn(txn).await?;
+    Ok(pool)
+}
+
+async fn remove_subnet(store: &dyn Store, name: &PoolName, subnet: IpNet) -> Result<Pool, Error> {
+    let Stored { mut pool, revision, .. } = get(store, name).await?;
+    if !pool.subnets.contains(&subnet) {
+        return Err(Error::UnknownSubnet { pool: name.clone(), subnet, has: pool.subnets });
+    }
+    if pool.subnets.len() == 1 {
+        return Err(Error::LastSubnet { pool: name.clone(), subnet });
+    }
+    let leases = keys::leases_between(name, units_of(&pool, subnet));
+    refuse_if_leased(store, name, &format!("subnet {subnet} of pool {name}"), &leases).await?;
+    pool.subnets.retain(|other| *other != subnet);
+    pool.exclude.retain(|exclude| !subnet.contains(exclude));
+    let txn = Txn::new()
+        .when(Compare::ModRevision(keys::pool(name), revision))
+        .when(Compare::Empty(leases))
+        .then(Op::Put(keys::pool(name), record::encode(&pool)))
+        .then(put_plan());
+    store.txn(txn).await?;
+    Ok(pool)
+}
+
+async fn set_disabled(store: &dyn Store, name: &PoolName, disabled: bool) -> Result<Pool, Error> {
+    let Stored { mut pool, revision, .. } = get(store, name).await?;
+    if pool.disabled != disabled {
+        pool.disabled = disabled;
+        let txn = Txn::new()
+            .when(Compare::ModRevision(keys::pool(name), revision))
+            .then(Op::Put(keys::pool(name), record::encode(&pool)));
+        store.txn(txn).await?;
+    }
+    Ok(pool)
+}
+
+async fn delete(store: &dyn Store, name: &PoolName) -> Result<Pool, Error> {
+    let Stored { pool, revision, .. } = get(store, name).await?;
+    let leases = keys::leases(name);
+    refuse_if_leased(store, name, &format!("pool {name}"), &leases).await?;
+    let txn = Txn::new()
+        .when(Compare::ModRevision(keys::pool(name), revision))
+        .when(Compare::Empty(leases))
+        .then(Op::Delete(keys::pool(name)))
+        .then(put_plan());
+    store.txn(txn).await?;
+    Ok(pool)
+}
+
+async fn revision_of_plan(store: &dyn Store) -> Result<Revision, Error> {
+    Ok(store.get(keys::PLAN).await?.map_or(0, |entry| entry.mod_revision))
+}
+
+fn put_plan() -> Op {
+    Op::Put(keys::PLAN.to_owned(), record::encode(&Plan {}))
+}
+
+/// The units of a subnet, which has whole ones only.
+fn units_of(pool: &Pool, subnet: IpNet) -> UnitRun {
+    let family = Family::of(subnet.addr());
+    let (bits, range) = (pool.block_bits(family), Range::of_net(subnet));
+    let last = Unit::containing(subnet.broadcast(), bits);
+    UnitRun { family, bits, first: range.first(), last: last.first_number() }
+}
+
+/// The refusal that names who leases; the transaction makes sure that nobody does.
+async fn refuse_if_leased(
+    store: &dyn Store,
+    pool: &PoolName,
+    what: &str,
+    leases: &KeyRange,
+) -> Result<(), Error> {
+    let some = store.list(leases, 100).await?;
+    if some.items.is_empty() {
+        return Ok(());
+    }
+    let leased = if some.more { store.count(leases).await? } else { some.items.len() as u64 };
+    let nodes: BTreeSet<NodeName> = some
+        .items
+        .iter()
+        .filter_map(|entry| record::decode::<Lease>(&entry.key, &entry.value).ok())
+        .filter_map(|lease| lease.node.parse().ok())
+        .collect();
+    Err(Error::InUse {
+        pool: pool.clone(),
+        what: what.to_owned(),
+        leased,
+        nodes: nodes.into_iter().collect(),
+    })
+}

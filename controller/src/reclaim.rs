@@ -1,0 +1,136 @@
+//! Removal of a node: its blocks go back to the pools. The node's record goes last, so that a removal which was
+//! cut short is seen, and finished by asking again.
+//!
+//! Invariant: a lease is removed only together with the node's index of it, and only that very lease: the
+//! transaction compares both create revisions.
+
+use crate::blocks::mirror;
+use crate::error::Error;
+use crate::nodes::is_alive;
+use crate::paging::{READ, read_all};
+use common::ipam::{Family, Unit};
+use common::name::NodeName;
+use common::store::record::{self, BlockMirror, Lease};
+use common::store::{Compare, Entry, Op, Store, StoreError, Txn, keys};
+use common::wire::admin::Removal;
+use ipnet::IpNet;
+
+/// Blocks released by one transaction: each takes two compares and two operations.
+const AT_ONCE: usize = (Txn::MAX - 2) / 2;
+/// How often the removal starts over because the node leases blocks, or changes them, meanwhile.
+const ROUNDS: usize = 20;
+
+/// Removes a node. While it is alive this is refused unless forced; a node that comes back to life in the
+/// middle keeps what it then has.
+pub async fn remove(store: &dyn Store, node: &NodeName, force: bool) -> Result<Removal, Error> {
+    let known = store.get(&keys::node(node)).await?.is_some()
+        || !store.list_keys(&keys::blocks(node), 1).await?.items.is_empty();
+    if !known {
+        return Err(Error::UnknownNode(node.clone()));
+    }
+    let mut removal = Removal { node: node.clone(), released: Vec::new(), allocated: 0 };
+    for _ in 0..ROUNDS {
+        if !force && is_alive(store, node).await? {
+            return Err(Error::NodeAlive { node: node.clone(), released: removal.released.len() });
+        }
+        match remove_all(store, node, force, &mut removal).await {
+            Ok(()) => {
+                tracing::warn!(
+                    %node, force, released = removal.released.len(), allocated = removal.allocated,
+                    "an operator removed this node"
+                );
+                return Ok(removal);
+            }
+            Err(Error::Store(StoreError::Conflict)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::NodeActive { node: node.clone(), released: removal.released.len() })
+}
+
+async fn remove_all(
+    store: &dyn Store,
+    node: &NodeName,
+    force: bool,
+    removal: &mut Removal,
+) -> Result<(), Error> {
+    loop {
+        let blocks = store.list(&keys::blocks(node), READ.min(AT_ONCE)).await?.items;
+        if blocks.is_empty() {
+            break;
+        }
+        let leases = read_leases(store, &blocks).await?;
+        let mut txn = unless_alive(node, force);
+        for ((key, lease), block) in leases.iter().zip(&blocks) {
+            txn = release(txn, node, key, lease.as_ref(), block);
+        }
+        store.txn(txn).await?;
+        for block in &blocks {
+            let mirror = mirror(&block.key, &block.value);
+            removal.allocated += mirror.as_ref().map_or(0, |mirror| mirror.held.len() as u64);
+            removal.released.extend(net_of(block, mirror.as_ref()));
+        }
+    }
+    remove_orders(store, node).await?;
+    let last = unless_alive(node, force)
+        .when(Compare::Empty(keys::blocks(node)))
+        .when(Compare::Empty(keys::evictions(node)))
+        .then(Op::Delete(keys::node(node)));
+    store.txn(last).await?;
+    Ok(())
+}
+
+fn unless_alive(node: &NodeName, force: bool) -> Txn {
+    if force { Txn::new() } else { Txn::new().when(Compare::Absent(keys::alive(node))) }
+}
+
+/// The leases that the index keys name, with their keys.
+async fn read_leases(store: &dyn Store, blocks: &[Entry]) -> Result<Vec<(String, Option<Entry>)>, Error> {
+    let keys = blocks.iter().map(|block| {
+        let lease = keys::parse_block(&block.key).map(|(_, pool, first)| {
+            // A unit is named by its first address, whatever its size.
+            keys::lease(&pool, Unit::containing(first, 0))
+        });
+        lease.unwrap_or_else(|| block.key.clone())
+    });
+    read_all(keys.map(|key| async move {
+        let lease = store.get(&key).await?;
+        Ok((key, lease))
+    }))
+    .await
+}
+
+/// Adds the release of a block to a transaction. A lease that is gone, or belongs to another node, is left as
+/// it is, and only the index of it goes.
+fn release(txn: Txn, node: &NodeName, key: &str, lease: Option<&Entry>, block: &Entry) -> Txn {
+    let txn = txn
+        .when(Compare::CreateRevision(block.key.clone(), block.create_revision))
+        .then(Op::Delete(block.key.clone()));
+    let Some(lease) = lease.filter(|lease| lease.key != block.key) else { return txn };
+    let ours =
+        record::decode::<Lease>(&lease.key, &lease.value).is_ok_and(|lease| lease.node == node.as_str());
+    if ours {
+        txn.when(Compare::CreateRevision(key.to_owned(), lease.create_revision))
+            .then(Op::Delete(key.to_owned()))
+    } else {
+        txn
+    }
+}
+
+fn net_of(block: &Entry, mirror: Option<&BlockMirror>) -> Option<IpNet> {
+    let (_, _, first) = keys::parse_block(&block.key)?;
+    let prefix = mirror.map_or(Family::of(first).bits(), |mirror| mirror.prefix);
+    IpNet::new(first, prefix).ok()
+}
+
+/// Nobody is left to follow them.
+async fn remove_orders(store: &dyn Store, node: &NodeName) -> Result<(), Error> {
+    loop {
+        let orders = store.list_keys(&keys::evictions(node), Txn::MAX).await?.items;
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let txn = orders.into_iter().fold(Txn::new(), |txn, key| txn.then(Op::Delete(key)));
+        store.txn(txn).await?;
+    }
+}

@@ -1,0 +1,99 @@
+//! The service: the API over a store, for as long as it is wanted; alone, or with a coild in the same process.
+
+use crate::api::{Context, router};
+use coild::config::NodeConfig;
+use coild::daemon::{Daemon, DaemonError};
+use common::server::{Bind, BindError, Limits, Listener, serve};
+use common::store::embedded::Embedded;
+use common::store::schema::{SchemaError, ensure_schema};
+use common::store::{Store, StoreError};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Why the service can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data directory can't be made.
+    #[error("can't make the data directory {0}")]
+    DataDir(PathBuf, #[source] std::io::Error),
+    /// The store can't be opened.
+    #[error("can't open the store {0}")]
+    Open(PathBuf, #[source] StoreError),
+    /// The store's layout is not ours.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A socket can't be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The coild in this process can't run.
+    #[error("coild")]
+    Daemon(#[from] DaemonError),
+}
+
+/// Serves the API until `shutdown` is done.
+pub async fn run(
+    store: Arc<dyn Store>,
+    binds: &[Bind],
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    ensure_schema(store.as_ref()).await?;
+    let mut listeners = Vec::new();
+    for bind in binds {
+        listeners.push(Listener::bind(bind).await?);
+    }
+    for (bind, listener) in binds.iter().zip(&listeners) {
+        match (bind, listener.tcp_address()) {
+            (Bind::Unix { path, .. }, _) => tracing::info!(listen = %path.display(), "serving the admin API"),
+            (Bind::Tcp(_), Some(address)) => tracing::info!(listen = %address, "serving the admin API"),
+            (Bind::Tcp(address), None) => tracing::info!(listen = %address, "serving the admin API"),
+        }
+    }
+    serve(listeners, router(Context { store }), Limits::default(), shutdown).await;
+    Ok(())
+}
+
+/// Controller and coild in one process, on the store in `data_dir`. When one of them can't run, the other is
+/// stopped too.
+pub async fn run_standalone(
+    data_dir: &Path,
+    node: NodeConfig,
+    binds: &[Bind],
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    std::fs::create_dir_all(data_dir).map_err(|error| ServerError::DataDir(data_dir.to_owned(), error))?;
+    let path = data_dir.join("store.redb");
+    let store = Embedded::open(&path).await.map_err(|error| ServerError::Open(path, error))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let (stop, stopped) = watch::channel(false);
+    let until_stopped = || {
+        let mut stopped = stopped.clone();
+        async move {
+            // An error means that the sender is gone, and so is the reason to go on.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }
+    };
+    let daemon =
+        Daemon { config: node, data_dir: data_dir.to_owned(), listen: None, store: Arc::clone(&store) };
+    let controller = async {
+        let outcome = run(store, binds, until_stopped()).await;
+        let _ = stop.send(true);
+        outcome
+    };
+    let daemon = async {
+        let outcome = daemon.run(until_stopped()).await;
+        let _ = stop.send(true);
+        outcome
+    };
+    let told = async {
+        tokio::select! {
+            () = shutdown => {}
+            () = until_stopped() => {}
+        }
+        let _ = stop.send(true);
+    };
+    let (controller, daemon, ()) = tokio::join!(controller, daemon, told);
+    controller?;
+    Ok(daemon?)
+}
