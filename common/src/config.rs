@@ -82,7 +82,12 @@ fn with_defaults(
     table: &toml::Table,
     args: &[OsString],
 ) -> Result<Command, ConfigError> {
-    // With subcommands, the file speaks to the one that was called.
+    // The file speaks to the subcommand that was called, if there are any, but for the flags that all of them have.
+    let global =
+        |key: &str| command.get_arguments().any(|arg| arg.is_global_set() && arg.get_long() == Some(key));
+    let (global, own): (toml::Table, toml::Table) =
+        table.clone().into_iter().partition(|(key, _)| global(key));
+    let command = set_defaults(command, path, &global).map_err(|(_, error)| error)?;
     let called = command
         .get_subcommands()
         .map(|sub| sub.get_name().to_owned())
@@ -91,14 +96,14 @@ fn with_defaults(
         Some(name) => {
             let mut result = Ok(());
             let command = command.mut_subcommand(name, |sub| {
-                set_defaults(sub, path, table).unwrap_or_else(|(sub, error)| {
+                set_defaults(sub, path, &own).unwrap_or_else(|(sub, error)| {
                     result = Err(error);
                     *sub
                 })
             });
             result.map(|()| command)
         }
-        None => set_defaults(command, path, table).map_err(|(_, error)| error),
+        None => set_defaults(command, path, &own).map_err(|(_, error)| error),
     }
 }
 
@@ -171,6 +176,41 @@ mod tests {
         assert_eq!(from_file.endpoints, ["x", "y"]);
         let from_flags = flags(file, &["--name", "c", "--endpoints=z"]).expect("valid");
         assert_eq!((from_flags.name.as_str(), from_flags.endpoints), ("c", vec!["z".to_owned()]));
+    }
+
+    #[derive(Debug, Parser)]
+    struct Tool {
+        #[arg(long, global = true, default_value = "here")]
+        server: String,
+        #[command(subcommand)]
+        noun: Noun,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Noun {
+        Show {
+            #[arg(long, default_value = "1")]
+            depth: u8,
+        },
+    }
+
+    #[test]
+    fn the_file_speaks_to_the_subcommand_and_to_global_flags() {
+        let parse = |file: &str, args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            let table = file.parse().expect("TOML");
+            let command =
+                with_defaults(Tool::command(), Path::new("f"), &table, &args).map_err(|e| e.to_string())?;
+            let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
+            Tool::from_arg_matches(&matches).map_err(|e| e.to_string())
+        };
+        let file = "server = 'there'\ndepth = 2";
+        let Tool { server, noun: Noun::Show { depth } } = parse(file, &["t", "show"]).expect("valid");
+        assert_eq!((server.as_str(), depth), ("there", 2));
+        let flags = ["t", "show", "--server", "elsewhere", "--depth", "3"];
+        let Tool { server, noun: Noun::Show { depth } } = parse(file, &flags).expect("valid");
+        assert_eq!((server.as_str(), depth), ("elsewhere", 3));
+        assert!(parse("depht = 2", &["t", "show"]).expect_err("typo").contains("unknown key \"depht\""));
     }
 
     #[test]
