@@ -10,6 +10,8 @@ use common::store::{Store, StoreError};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 /// Why the service can't run.
@@ -39,23 +41,27 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     ensure_schema(store.as_ref()).await?;
-    let mut listeners = Vec::new();
-    for bind in binds {
-        listeners.push(Listener::bind(bind).await?);
-    }
-    for (bind, listener) in binds.iter().zip(&listeners) {
-        match (bind, listener.tcp_address()) {
-            (Bind::Unix { path, .. }, _) => tracing::info!(listen = %path.display(), "serving the admin API"),
-            (Bind::Tcp(_), Some(address)) => tracing::info!(listen = %address, "serving the admin API"),
-            (Bind::Tcp(address), None) => tracing::info!(listen = %address, "serving the admin API"),
-        }
-    }
+    let listeners = listen(binds).await?;
     serve(listeners, router(Context { store }), Limits::default(), shutdown).await;
     Ok(())
 }
 
-/// Controller and coild in one process, on the store in `data_dir`. When one of them can't run, the other is
-/// stopped too.
+async fn listen(binds: &[Bind]) -> Result<Vec<Listener>, BindError> {
+    let mut listeners = Vec::new();
+    for bind in binds {
+        let listener = Listener::bind(bind).await?;
+        let place = match (bind, listener.tcp_address()) {
+            (Bind::Unix { path, .. }, _) => path.display().to_string(),
+            (Bind::Tcp(asked), bound) => bound.unwrap_or(*asked).to_string(),
+        };
+        tracing::info!(listen = place, "the admin API is here");
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Controller and coild in one process, on the store in `data_dir`. When the coild can't run, the controller
+/// is stopped too.
 pub async fn run_standalone(
     data_dir: &Path,
     node: NodeConfig,
@@ -93,7 +99,13 @@ pub async fn run_standalone(
         }
         let _ = stop.send(true);
     };
-    let (controller, daemon, ()) = tokio::join!(controller, daemon, told);
-    controller?;
+    let ((), daemon, ()) = tokio::join!(controller, daemon, told);
     Ok(daemon?)
+}
+
+/// Waits until somebody serves a unix socket.
+async fn appeared(socket: &Path) {
+    while UnixStream::connect(socket).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

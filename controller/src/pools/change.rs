@@ -14,6 +14,7 @@ use common::store::{Compare, KeyRange, Op, Revision, Store, Txn, keys};
 use common::wire::admin::{AddSubnet, PoolView};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// A change of one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,22 @@ pub enum Change {
     Delete,
 }
 
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(pool) => {
+                let subnets: Vec<String> = pool.subnets.iter().map(IpNet::to_string).collect();
+                write!(f, "created with {}", subnets.join(", "))
+            }
+            Self::AddSubnet(body) => write!(f, "subnet {} added", body.subnet),
+            Self::RemoveSubnet(subnet) => write!(f, "subnet {subnet} removed"),
+            Self::SetDisabled(true) => f.write_str("disabled"),
+            Self::SetDisabled(false) => f.write_str("enabled"),
+            Self::Delete => f.write_str("deleted"),
+        }
+    }
+}
+
 /// Makes a change, and answers the pool as it then is, or last was.
 pub async fn apply(store: &dyn Store, name: &PoolName, change: &Change) -> Result<PoolView, Error> {
     let mut attempts = Attempts::new(seed(name));
@@ -39,7 +56,7 @@ pub async fn apply(store: &dyn Store, name: &PoolName, change: &Change) -> Resul
             Err(error) => attempts.after(error).await?,
         }
     };
-    tracing::info!(pool = %name, ?change, "pool changed");
+    tracing::info!(pool = %name, %change, "pool changed");
     match change {
         Change::Delete => {
             let usage = usage::unleased(&pool, name)?;
