@@ -1,3 +1,28 @@
-//! coild
+//! The node daemon `coild`.
 
-fn main() {}
+use anyhow::Context;
+use coild::config::Config;
+use coild::daemon::Daemon;
+use common::server::terminated;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coild: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let config: Config = common::config::parse()?;
+    coild::logging::start(&config.log).context("--log")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let store = config.etcd.connect()?;
+        let daemon = Daemon { config: config.node, data_dir: config.data_dir, listen: config.listen, store };
+        Ok(daemon.run(terminated()).await?)
+    })
+}

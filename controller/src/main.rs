@@ -42,7 +42,7 @@ async fn standalone(config: StandaloneConfig) -> Result<()> {
 async fn serve(config: ServeConfig) -> Result<()> {
     coild::logging::start(&config.log)?;
     let binds = config.listen.binds()?;
-    let store = config.etcd.connect().await?;
+    let store = config.etcd.connect()?;
     Ok(server::run(store, &binds, terminated()).await?)
 }
 

@@ -80,12 +80,18 @@ pub async fn run_standalone(
             let _ = stopped.wait_for(|stop| *stop).await;
         }
     };
+    ensure_schema(store.as_ref()).await?;
+    // Requests wait from here on until both serve.
+    let listeners = listen(binds).await?;
+    let socket = node.socket.clone();
     let daemon =
         Daemon { config: node, data_dir: data_dir.to_owned(), listen: None, store: Arc::clone(&store) };
     let controller = async {
-        let outcome = run(store, binds, until_stopped()).await;
-        let _ = stop.send(true);
-        outcome
+        tokio::select! {
+            () = appeared(&socket) => {}
+            () = until_stopped() => {}
+        }
+        serve(listeners, router(Context { store }), Limits::default(), until_stopped()).await;
     };
     let daemon = async {
         let outcome = daemon.run(until_stopped()).await;
