@@ -93,7 +93,7 @@ async fn a_flipped_byte_is_an_error_or_harmless() {
     filled(&path, 300).await;
     let good = std::fs::read(&path).expect("read");
     let used = good.iter().rposition(|byte| *byte != 0).expect("content") + 1;
-    for position in (0..400).chain((400..used).step_by(211)) {
+    for position in (0..400).step_by(9).chain((400..used).step_by(5_003)) {
         let mut bytes = good.clone();
         bytes[position] ^= 0x41;
         std::fs::write(&path, &bytes).expect("written");
