@@ -120,13 +120,24 @@ impl Journal {
         let database =
             Database::builder().set_cache_size(CACHE).create(path).map_err(|error| failed(error.into()))?;
         let journal = Self { database, path: path.to_owned() };
-        let txn = journal.database.begin_write()?;
-        txn.open_table(META)?;
-        txn.open_table(POOLS)?;
-        txn.open_table(BLOCKS)?;
-        txn.open_table(SLOTS)?;
-        txn.commit()?;
+        // An existing journal is opened without a write, so that it can be read while the disk is full.
+        if !journal.has_tables()? {
+            let txn = journal.database.begin_write()?;
+            txn.open_table(META)?;
+            txn.open_table(POOLS)?;
+            txn.open_table(BLOCKS)?;
+            txn.open_table(SLOTS)?;
+            txn.commit()?;
+        }
         Ok(journal)
+    }
+
+    fn has_tables(&self) -> Result<bool, JournalError> {
+        match self.database.begin_read()?.open_table(META) {
+            Ok(_) => Ok(true),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The file.

@@ -189,13 +189,12 @@ impl LeaseKeeper {
     }
 
     fn note<T>(&mut self, outcome: &Result<T, LeaseError>) {
+        // A transaction without an answer may have happened, and a lease may not have come into the journal.
+        self.unsure |= matches!(outcome, Err(LeaseError::Store(_) | LeaseError::Allocator(_)));
+        self.down = None;
         if let Err(LeaseError::Store(error)) = outcome {
             self.metrics.store_errors.add(1);
-            // A transaction without an answer may have happened.
-            self.unsure = true;
             self.down = Some((Instant::now(), Arc::clone(error)));
-        } else {
-            self.down = None;
         }
     }
 

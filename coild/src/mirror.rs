@@ -78,7 +78,7 @@ impl Mirror {
                 let noted = self.allocator.run(move |state, now| state.mirrored(&written, now)).await;
                 noted.map(|()| Flushed::More).map_err(|_| ())
             }
-            Err(StoreError::Conflict) => self.fence_lost(&items).await.map(|()| Flushed::More),
+            Err(StoreError::Conflict) => self.fence_lost(&items).await,
             Err(error) => {
                 self.metrics.store_errors.add(1);
                 tracing::debug!(error = %chain(&error), "the mirror falls behind");
@@ -87,15 +87,18 @@ impl Mirror {
         }
     }
 
-    /// Fences the blocks among these whose leases are gone.
-    async fn fence_lost(&self, items: &[MirrorItem]) -> Result<(), ()> {
+    /// Fences the blocks among these whose leases are gone; an error if there are none, as the conflict is
+    /// then a riddle that must not be tried at once again.
+    async fn fence_lost(&self, items: &[MirrorItem]) -> Result<Flushed, ()> {
+        let mut outcome = Err(());
         for item in items {
             let lease = self.store.get(&keys::lease(&item.id.pool, item.id.unit)).await.map_err(|_| ())?;
             if lease.is_none_or(|lease| lease.create_revision != item.token) {
                 fence(&self.allocator, &item.id, item.token).await.map_err(|_| ())?;
+                outcome = Ok(Flushed::More);
             }
         }
-        Ok(())
+        outcome
     }
 }
 
