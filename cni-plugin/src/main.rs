@@ -21,10 +21,12 @@ fn main() -> ExitCode {
         return complain(&help::not_a_runtime());
     }
     let call = Call::parse(|name| std::env::var_os(name));
-    // A person at a terminal who tries VERSION is not made to wait.
     let stdin = std::io::stdin();
-    let input: Box<dyn Read> =
-        if stdin.is_terminal() { Box::new(std::io::empty()) } else { Box::new(stdin.lock()) };
+    // A person at a terminal who tries VERSION is not made to wait.
+    let input: Box<dyn Read> = match call {
+        Ok(Call::Version) if stdin.is_terminal() => Box::new(std::io::empty()),
+        _ => Box::new(stdin.lock()),
+    };
     match verbs::run(call, input, &name_of(&program)) {
         Ok(output) => print(&output),
         Err(failure) => {

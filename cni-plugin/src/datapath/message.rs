@@ -9,7 +9,8 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+    LinkHeader, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -43,6 +44,14 @@ pub(super) fn link_at(index: u32) -> LinkMessage {
 pub(super) fn link_up(index: u32) -> LinkMessage {
     let mut link = link_at(index);
     set_up(&mut link.header);
+    link
+}
+
+/// A link by its index, to get no IPv6 address of the kernel's choice when it is brought up.
+pub(super) fn link_without_own_address(index: u32) -> LinkMessage {
+    let mut link = link_at(index);
+    let no_address = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    link.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_address])]));
     link
 }
 

@@ -16,8 +16,8 @@ use std::io;
 
 const HEADER: usize = 16;
 const ALIGN: usize = 4;
-/// More than the kernel puts into one message.
-const RECEIVE: usize = 64 * 1024;
+/// The most that the kernel puts into one message of a dump; other messages are shorter.
+const RECEIVE: usize = 32 * 1024;
 
 /// Why an exchange with the kernel failed.
 #[derive(Debug, thiserror::Error)]
@@ -109,11 +109,7 @@ impl Request {
         NetlinkError::Refused { request: self.to_string(), reason }
     }
 
-    fn is_dump(&self) -> bool {
-        self.flags & NLM_F_DUMP == NLM_F_DUMP
-    }
-
-    fn append_to(&self, message: &mut Vec<u8>, sequence: u32) {
+    fn append_to(&self, message: &mut Vec<u8>, sequence: u32, acknowledge: u16) {
         let body: &dyn Emitable = match &self.body {
             Body::Link(link) => link,
             Body::Address(address) => address,
@@ -125,7 +121,7 @@ impl Request {
         let mut header = NetlinkHeader::default();
         header.length = u32::try_from(length).unwrap_or(u32::MAX);
         header.message_type = self.kind;
-        header.flags = NLM_F_REQUEST | self.flags | if self.is_dump() { 0 } else { NLM_F_ACK };
+        header.flags = NLM_F_REQUEST | self.flags | acknowledge;
         header.sequence_number = sequence;
         header.emit(&mut message[start..start + HEADER]);
         body.emit(&mut message[start + HEADER..start + length]);
@@ -177,6 +173,7 @@ pub(super) type Answer = Result<Vec<Vec<u8>>, Errno>;
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
+    buffer: Vec<u8>,
 }
 
 impl Netlink {
@@ -184,7 +181,7 @@ impl Netlink {
     pub(super) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE) })
     }
 
     /// Sends requests and gives the answer to each, in order. A request that fails does not keep the kernel from
@@ -192,21 +189,24 @@ impl Netlink {
     pub(super) fn batch(&mut self, requests: &[Request]) -> Result<Vec<Answer>, NetlinkError> {
         let first = self.sequence.wrapping_add(1);
         let mut message = Vec::with_capacity(1024);
-        for request in requests {
+        for (at, request) in requests.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
-            request.append_to(&mut message, self.sequence);
+            // Replies come in order and errors come unasked, so that the last acknowledgement is for all. A dump
+            // has an end of its own.
+            let is_last = at + 1 == requests.len() && request.flags & NLM_F_DUMP != NLM_F_DUMP;
+            request.append_to(&mut message, self.sequence, if is_last { NLM_F_ACK } else { 0 });
         }
         if self.socket.send(&message, 0)? != message.len() {
             return Err(NetlinkError::Reply("the message was cut".to_owned()));
         }
-        let mut answers: Vec<(Answer, bool)> = requests.iter().map(|_| (Ok(Vec::new()), false)).collect();
-        let mut buffer = Vec::with_capacity(RECEIVE);
-        while answers.iter().any(|(_, complete)| !complete) {
-            buffer.clear();
-            self.socket.recv(&mut buffer, 0)?;
-            sort_replies(&buffer, first, &mut answers)?;
+        let mut answers: Vec<Answer> = requests.iter().map(|_| Ok(Vec::new())).collect();
+        let mut complete = requests.is_empty();
+        while !complete {
+            self.buffer.clear();
+            self.socket.recv(&mut self.buffer, 0)?;
+            complete = sort_replies(&self.buffer, first, &mut answers)?;
         }
-        Ok(answers.into_iter().map(|(answer, _)| answer).collect())
+        Ok(answers)
     }
 
     /// Sends requests that must all succeed, and gives the replies to each.
@@ -216,32 +216,28 @@ impl Netlink {
     }
 }
 
-/// Sorts the replies in a message by the requests they answer.
-fn sort_replies(message: &[u8], first: u32, answers: &mut [(Answer, bool)]) -> Result<(), NetlinkError> {
-    let malformed = |error: &dyn std::fmt::Display| NetlinkError::Reply(error.to_string());
+/// Sorts the replies in a message by the requests they answer. Says whether the last request is answered.
+fn sort_replies(message: &[u8], first: u32, answers: &mut [Answer]) -> Result<bool, NetlinkError> {
+    let mut complete = false;
     let mut rest = message;
     while !rest.is_empty() {
-        let reply = NetlinkBuffer::new_checked(rest).map_err(|error| malformed(&error))?;
+        let reply =
+            NetlinkBuffer::new_checked(rest).map_err(|error| NetlinkError::Reply(error.to_string()))?;
         let at = reply.sequence_number().wrapping_sub(first) as usize;
-        let payload = reply.payload();
-        if let Some((answer, complete)) = answers.get_mut(at) {
-            match reply.message_type() {
-                NLMSG_ERROR | NLMSG_DONE => {
-                    *complete = true;
-                    match payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code)) {
-                        0 => {}
-                        code => *answer = Err(Errno::from_raw(code.wrapping_neg())),
-                    }
-                }
-                _ => {
-                    if let Ok(bodies) = answer {
-                        bodies.push(payload.to_vec());
-                    }
+        let is_last = at + 1 == answers.len();
+        match (answers.get_mut(at), reply.message_type()) {
+            (Some(answer), NLMSG_ERROR | NLMSG_DONE) => {
+                complete |= is_last;
+                let code = reply.payload().first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                if code != 0 {
+                    *answer = Err(Errno::from_raw(code.wrapping_neg()));
                 }
             }
+            (Some(Ok(bodies)), _) => bodies.push(reply.payload().to_vec()),
+            (Some(Err(_)) | None, _) => {}
         }
         let length = (reply.length() as usize).next_multiple_of(ALIGN);
         rest = rest.get(length..).unwrap_or_default();
     }
-    Ok(())
+    Ok(complete)
 }

@@ -102,9 +102,13 @@ pub fn attach(attachment: &Attachment<'_>) -> Result<Ends, Failed> {
 }
 
 fn configure(host: &mut Netlink, link: &Link, attachment: &Attachment<'_>) -> Result<End, DatapathError> {
-    prepare_host(&link.name, attachment)?;
+    let has_ipv6 = prepare_host(&link.name, attachment)?;
     let doing = || format!("set up {}", link.name);
-    let mut requests = vec![Request::change_link(message::link_up(link.index))];
+    let mut requests = Vec::new();
+    if has_ipv6 {
+        requests.push(Request::change_link(message::link_without_own_address(link.index)));
+    }
+    requests.push(Request::change_link(message::link_up(link.index)));
     for family in attachment.families() {
         let net = match family {
             Family::V4 => IpNet::from(gateway(family)),
@@ -140,18 +144,18 @@ fn is_left_over(host: &mut Netlink, address: IpAddr) -> Result<bool, DatapathErr
 }
 
 /// Settings of the host: it forwards, and takes no router advertisements from the container, which could turn
-/// the host's own traffic to itself with them.
-fn prepare_host(name: &str, attachment: &Attachment<'_>) -> Result<(), DatapathError> {
+/// the host's own traffic to itself with them. Says whether the host's end has IPv6, wanted or not.
+///
+/// Only settings that need no lock are made on the end itself: the kernel makes a writer of the others spin until
+/// nobody else changes interfaces.
+fn prepare_host(name: &str, attachment: &Attachment<'_>) -> Result<bool, DatapathError> {
     if attachment.has(Family::V4) {
         sysctl::ensure("ipv4/ip_forward", "1")?;
     }
     if attachment.has(Family::V6) {
         sysctl::ensure("ipv6/conf/all/forwarding", "1")?;
-        sysctl::ensure(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
-    } else {
-        sysctl::ensure_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
     }
-    Ok(())
+    Ok(sysctl::ensure_if_there(&format!("ipv6/conf/{name}/accept_ra"), "0")?)
 }
 
 fn configure_container(index: u32, attachment: &Attachment<'_>) -> Result<End, DatapathError> {

@@ -22,10 +22,10 @@ pub(super) fn ensure(name: &str, value: &'static str) -> Result<(), SysctlError>
     set().map_err(|source| SysctlError { path: path.clone(), value, source })
 }
 
-/// As [`ensure`], but content where the kernel has no such setting, as without IPv6.
-pub(super) fn ensure_if_there(name: &str, value: &'static str) -> Result<(), SysctlError> {
+/// As [`ensure`], but content where the kernel has no such setting, as without IPv6. Says whether it has.
+pub(super) fn ensure_if_there(name: &str, value: &'static str) -> Result<bool, SysctlError> {
     match ensure(name, value) {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(false),
+        result => result.map(|()| true),
     }
 }

@@ -94,10 +94,9 @@ fn dual_stack_reaches_both_ways() {
     let host = names.iter().next().expect("name");
     assert_eq!((ends.host.name.as_str(), ends.container.name.as_str()), (host, "eth0"));
     assert_eq!((ends.host.mtu, ends.container.mtu), (1400, 1400));
-    has(
-        &on_host(&format!("ip addr show {host}")),
-        &["169.254.1.1/32 scope link", "fe80::1/64", "mtu 1400", ",UP"],
-    );
+    let shown = on_host(&format!("ip addr show {host}; cat /proc/sys/net/ipv6/conf/{host}/accept_ra"));
+    has(&shown, &["169.254.1.1/32 scope link", "fe80::1/64", "mtu 1400", ",UP", "\n0\n"]);
+    assert_eq!(shown.matches("inet6").count(), 1, "{shown}");
     has(&on_host("ip route"), &[&format!("10.64.0.5 dev {host} scope link")]);
     has(&on_host("ip -6 route"), &[&format!("fd00:64::5 dev {host}")]);
     let shown = lab.in_container("ip addr show eth0; ip route; ip -6 route");
@@ -133,11 +132,22 @@ fn a_container_reaches_another_by_the_host() {
 }
 
 #[test]
-fn without_ipv6_the_host_end_has_none() {
+fn without_ipv6_the_host_end_has_no_such_address() {
     let (lab, eth0, names) = (Lab::new(), IfName::eth0(), names("c1", "eth0"));
     let ends = attach(&attachment(&lab, &eth0, &names, false)).expect("attach");
-    assert!(!on_host(&format!("ip addr show {}", ends.host.name)).contains("inet6"));
+    let host = &ends.host.name;
+    assert!(!on_host(&format!("ip addr show {host}")).contains("inet6"));
+    assert_eq!(on_host(&format!("cat /proc/sys/net/ipv6/conf/{host}/accept_ra")), "0\n");
     has(&on_host("busybox ping -c1 -W2 10.64.0.5"), &["1 packets received"]);
+}
+
+#[test]
+fn an_mtu_too_small_for_ipv6() {
+    let (lab, eth0, names) = (Lab::new(), IfName::eth0(), names("c1", "eth0"));
+    let small = Attachment { mtu: Some(1000), ..attachment(&lab, &eth0, &names, false) };
+    let ends = attach(&small).expect("attach");
+    assert_eq!((ends.host.mtu, ends.container.mtu), (1000, 1000));
+    check(&small).expect("as it was made");
 }
 
 #[test]
