@@ -125,7 +125,12 @@ impl NetworkConfig {
 
     /// The attachments that exist, which GC must get.
     pub fn valid_attachments(&self) -> Result<Vec<AttachmentId>, ConfigError> {
-        let list = Field::root(&self.document).require("cni.dev/valid-attachments")?;
+        const KEY: &str = "cni.dev/valid-attachments";
+        // How runtimes in Go write an empty list.
+        if self.document.get(KEY).is_some_and(Value::is_null) {
+            return Ok(Vec::new());
+        }
+        let list = Field::root(&self.document).require(KEY)?;
         let attachment = |item: &Field<'_>| {
             Ok(AttachmentId {
                 container_id: item.require("containerID")?.parse()?,

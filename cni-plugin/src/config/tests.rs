@@ -167,8 +167,11 @@ fn valid_attachments() {
     let list = json!([{"containerID": "a", "ifname": "eth0"}, {"containerID": "b", "ifname": "net1"}]);
     let config = parse(main_with(&json!({ "cni.dev/valid-attachments": list }))).expect("valid");
     assert_eq!(config.valid_attachments().expect("list").len(), 2);
+    let config = parse(main_with(&json!({"cni.dev/valid-attachments": null}))).expect("valid");
+    assert!(config.valid_attachments().expect("an empty list").is_empty());
+    let error = parse(main_with(&json!({}))).expect("valid").valid_attachments().expect_err("missing");
+    assert_eq!(error.to_string(), "cni.dev/valid-attachments: missing");
     for (list, message) in [
-        (json!(null), "cni.dev/valid-attachments: missing"),
         (json!({}), "cni.dev/valid-attachments: {} is not a list"),
         (json!([{"containerID": "a"}]), "cni.dev/valid-attachments[0].ifname: missing"),
         (json!([{"containerID": "a", "ifname": "a/b"}]), "cni.dev/valid-attachments[0].ifname: \"a/b\": "),

@@ -10,7 +10,7 @@ use crate::datapath::routed;
 use crate::datapath::veth::HostNames;
 use crate::env::Target;
 use crate::error::Error;
-use std::net::IpAddr;
+use nix::errno::Errno;
 use std::path::Path;
 
 /// Detaches the container.
@@ -29,24 +29,31 @@ fn remove_interface(
     path: &AttachmentPath,
 ) -> Result<(), Error> {
     let netns = match netns.map(Netns::open).transpose() {
-        // What was a namespace may be an ordinary file by now, when what was mounted there is gone.
-        Err(NetnsError::Missing(_)) => None,
+        // In the host's namespace ADD makes nothing.
+        Err(NetnsError::Missing(_) | NetnsError::Host(_)) => None,
         Err(error) => return Err(DatapathError::from(error).into()),
         Ok(netns) => netns,
     };
     let names = HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface);
-    let mut asked = Ok(());
-    let held = || -> Vec<IpAddr> {
-        match coild(config).lookup(path) {
-            Ok(reply) => reply.map_or_else(Vec::new, |reply| {
-                reply.addresses.iter().map(|assigned| assigned.address).collect()
-            }),
+    let detach = |netns: Option<&Netns>| {
+        let mut asked = Ok(());
+        let held = || match coild(config).lookup(path) {
+            Ok(reply) => {
+                reply.into_iter().flat_map(|reply| reply.addresses).map(|held| held.address).collect()
+            }
             Err(error) => {
                 asked = Err(error);
                 Vec::new()
             }
-        }
+        };
+        routed::detach(netns, &path.interface, &names, held)?;
+        Ok(asked?)
     };
-    routed::detach(netns.as_ref(), &path.interface, &names, held)?;
-    Ok(asked?)
+    match detach(netns.as_ref()) {
+        // When the namespace that was mounted there is gone, an ordinary file may be left.
+        Err(Error::Datapath(DatapathError::Netns(NetnsError::Enter { source: Errno::EINVAL, .. }))) => {
+            detach(None)
+        }
+        result => result,
+    }
 }

@@ -36,7 +36,7 @@ pub fn run(call: Result<Call, EnvError>, input: impl Read, own_name: &str) -> Re
         if call == Call::Version {
             return version::run(&read(input)?);
         }
-        let document = serde_json::from_str(&read(input)?).map_err(ConfigError::Json)?;
+        let document = serde_json::from_slice(&read(input)?).map_err(ConfigError::Json)?;
         version = version_of(&document)?;
         must_have(call.command(), version)?;
         let config = NetworkConfig::parse(document, own_name)?;
@@ -63,14 +63,14 @@ fn must_have(command: Command, version: SpecVersion) -> Result<(), Error> {
 }
 
 /// Reads standard input.
-fn read(input: impl Read) -> Result<String, Error> {
-    let mut text = String::new();
-    match input.take(INPUT_LIMIT + 1).read_to_string(&mut text) {
+fn read(input: impl Read) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    match input.take(INPUT_LIMIT + 1).read_to_end(&mut bytes) {
         Ok(length) if length as u64 > INPUT_LIMIT => Err(Error::Io(
             "read the network configuration on stdin",
             io::Error::other(format!("it is longer than {INPUT_LIMIT} bytes")),
         )),
-        Ok(_) => Ok(text),
+        Ok(_) => Ok(bytes),
         Err(error) => Err(Error::Io("read the network configuration on stdin", error)),
     }
 }

@@ -223,20 +223,48 @@ fn gc_request() {
 
 /// Every command, called as the runtime does, up to where it would reach for coild.
 fn answer(command: &str, input: &str) -> String {
+    answer_in("/run/netns/coil-test-none", command, input.as_bytes())
+}
+
+fn answer_in(netns: &str, command: &str, input: &[u8]) -> String {
     let find = |name: &str| {
         let value = match name {
             "CNI_COMMAND" => command,
             "CNI_CONTAINERID" => "c1",
             "CNI_IFNAME" => "eth0",
-            "CNI_NETNS" => "/run/netns/coil-test-none",
+            "CNI_NETNS" => netns,
             _ => return None,
         };
         Some(OsString::from(value))
     };
-    match run(Call::parse(find), input.as_bytes(), "coil") {
+    match run(Call::parse(find), input, "coil") {
         Ok(output) => output,
         Err(failure) => failure.error.to_json(failure.version),
     }
+}
+
+#[test]
+fn del_gets_by_without_a_namespace() {
+    let config =
+        r#"{"cniVersion": "1.0.0", "name": "n", "type": "coil", "socket": "/run/coil-test-none.sock"}"#;
+    for netns in ["", "/run/netns/coil-test-none", "/proc/self/status", "/proc/thread-self/ns/net"] {
+        let answer = answer_in(netns, "DEL", config.as_bytes());
+        assert!(answer.contains("\"code\":11"), "{netns}: {answer}");
+    }
+    // ADD is not content with these.
+    for (netns, code) in [("/proc/thread-self/ns/net", 4), ("/run/netns/coil-test-none", 3)] {
+        let answer = answer_in(netns, "ADD", config.as_bytes());
+        assert!(answer.contains(&format!("\"code\":{code}")), "{netns}: {answer}");
+    }
+}
+
+#[test]
+fn input_that_is_not_text() {
+    let answer = answer_in("/run/netns/a", "ADD", b"{\"name\": \"\xff\"}");
+    assert!(answer.contains("\"code\":6"), "{answer}");
+    let endless = || io::repeat(b' ');
+    let failure = run(Ok(Call::Status), endless(), "coil").expect_err("too long");
+    assert_eq!(failure.error.code(), 5);
 }
 
 #[test]

@@ -14,11 +14,11 @@ struct Document {
 
 /// Answers in the version that the input asks for, or in the newest if it names none that is spoken: the answer
 /// is what tells the runtime.
-pub fn run(input: &str) -> Result<String, Error> {
-    let version = if input.trim().is_empty() {
+pub fn run(input: &[u8]) -> Result<String, Error> {
+    let version = if input.trim_ascii().is_empty() {
         SpecVersion::NEWEST
     } else {
-        let document = serde_json::from_str(input).map_err(ConfigError::Json)?;
+        let document = serde_json::from_slice(input).map_err(ConfigError::Json)?;
         match version_of(&document) {
             Ok(version) => version,
             Err(ConfigError::Version { .. }) => SpecVersion::NEWEST,
