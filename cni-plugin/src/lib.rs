@@ -1,7 +1,7 @@
 //! The CNI plugin `coil`: asks coild for addresses, and as main plugin makes the interface too.
 //!
 //! * [`version`]: the versions of the CNI specification and what each can do
-//! * [`env`]: what the runtime says in the environment
+//! * [`mod@env`]: what the runtime says in the environment
 //! * [`field`]: JSON values that know their key, so that every complaint names it
 //! * [`config`]: the network configuration on stdin
 //! * [`prev_result`]: the result of an earlier ADD, as the runtime gives it back

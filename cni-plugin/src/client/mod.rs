@@ -6,7 +6,7 @@ mod socket;
 use common::ipam::Family;
 use common::name::{ContainerId, IfName, PodText, PoolName};
 use common::wire::node::{
-    AddressReply, AllocateRequest, CollectReply, CollectRequest, ErrorReply, ReleaseReply,
+    AddressReply, AllocateRequest, CollectReply, CollectRequest, ErrorReply, ReleaseReply, StatusReply,
 };
 use http::{HttpError, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -125,6 +125,11 @@ impl<'a> Coild<'a> {
     /// Frees the addresses of an attachment; `None` if coild says that it knows no such attachment.
     pub fn release(&self, attachment: &AttachmentPath) -> Result<Option<ReleaseReply>, ClientError> {
         absent_if_not_found(self.request("DELETE", &attachment.target(), &[]))
+    }
+
+    /// All that coild holds on the node.
+    pub fn status(&self) -> Result<StatusReply, ClientError> {
+        self.request("GET", "/status", &[])
     }
 
     /// Frees what a network holds, but for the attachments named.

@@ -3,8 +3,10 @@
 //!
 //! * [`netns`]: network namespaces
 //! * [`veth`]: names of the pair, its creation
-//! * [`routed`]: attach, detach, check
+//! * [`routed`]: attach and detach
+//! * [`check`]: whether all is as it was made
 
+pub mod check;
 pub mod netns;
 pub mod routed;
 pub mod veth;

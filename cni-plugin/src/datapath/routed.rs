@@ -77,7 +77,7 @@ impl From<DatapathError> for Failed {
 }
 
 impl Attachment<'_> {
-    fn families(&self) -> impl Iterator<Item = Family> {
+    pub(super) fn families(&self) -> impl Iterator<Item = Family> {
         Family::BOTH.into_iter().filter(|family| self.addresses.iter().any(|ip| Family::of(*ip) == *family))
     }
 
@@ -246,6 +246,20 @@ pub fn detach(
     Ok(())
 }
 
+/// Removes the pairs that serve some addresses, from the host.
+pub fn remove_host_ends(addresses: &[IpAddr]) -> Result<(), DatapathError> {
+    let doing = || "find the host's end of the veth pair".to_owned();
+    let mut host = Netlink::open().doing(doing)?;
+    for address in addresses {
+        let Some(index) = host_route(&mut host, *address)?.and_then(|route| route.link) else { continue };
+        let link = veth::find(&mut host, message::link_at(index), doing)?;
+        if let Some(end) = link.filter(|link| link.is_veth && veth::is_host_name(&link.name)) {
+            delete(&mut host, &end)?;
+        }
+    }
+    Ok(())
+}
+
 fn delete(host: &mut Netlink, end: &Link) -> Result<(), DatapathError> {
     let request = [Request::delete_link(message::link_at(end.index))];
     let doing = || format!("delete {}", end.name);
@@ -257,94 +271,11 @@ fn delete(host: &mut Netlink, end: &Link) -> Result<(), DatapathError> {
 }
 
 /// The entry of the host's routing tables that serves just this address, if there is one.
-fn host_route(host: &mut Netlink, address: IpAddr) -> Result<Option<KernelRoute>, DatapathError> {
+pub(super) fn host_route(host: &mut Netlink, address: IpAddr) -> Result<Option<KernelRoute>, DatapathError> {
     let doing = || format!("look for the route to {address}");
     let answer = host.batch(&[Request::get_route(message::route_to(address))]).doing(doing)?.pop();
     // No route at all is an error of the kernel's.
     let Some(Ok(mut bodies)) = answer else { return Ok(None) };
     let route = KernelRoute::parse(&bodies.pop().unwrap_or_default(), Family::of(address)).doing(doing)?;
     Ok(Some(route).filter(|route| route.dst == Some(IpNet::from(address))))
-}
-
-/// Sees whether everything is as [`attach`] made it; the first difference is the error.
-pub fn check(attachment: &Attachment<'_>) -> Result<(), DatapathError> {
-    let link = check_container(attachment)?;
-    let interface = attachment.interface;
-    let doing = || "look at the host's end of the veth pair".to_owned();
-    let mut host = Netlink::open().doing(doing)?;
-    let peer = link.peer.filter(|_| link.is_veth);
-    let end = peer.map(|peer| veth::find(&mut host, message::link_at(peer), doing)).transpose()?.flatten();
-    let Some(end) = end.filter(|end| attachment.names.contains(&end.name)) else {
-        return differs(format!("{interface} has no other end on the host that coil made"));
-    };
-    if !end.up {
-        return differs(format!("{} on the host is down", end.name));
-    }
-    let held = addresses(&mut host, end.index)?;
-    for family in attachment.families() {
-        if !held.iter().any(|net| net.addr() == gateway(family)) {
-            return differs(format!("{} on the host has no address {}", end.name, gateway(family)));
-        }
-    }
-    for address in &attachment.addresses {
-        if host_route(&mut host, *address)?.and_then(|route| route.link) != Some(end.index) {
-            return differs(format!("the host has no route to {address} by {}", end.name));
-        }
-    }
-    Ok(())
-}
-
-fn check_container(attachment: &Attachment<'_>) -> Result<Link, DatapathError> {
-    let interface = attachment.interface;
-    let place = attachment.netns.path().display();
-    let Some(link) = veth::find_in(attachment.netns, interface)? else {
-        return differs(format!("{interface} is missing in {place}"));
-    };
-    if !link.up {
-        return differs(format!("{interface} in {place} is down"));
-    }
-    let doing = || format!("look at {interface} in {place}");
-    let mut netlink = attachment.netns.run(Netlink::open)?.doing(doing)?;
-    let held = addresses(&mut netlink, link.index)?;
-    if let Some(missing) = attachment.addresses.iter().find(|ip| !held.contains(&IpNet::from(**ip))) {
-        return differs(format!("{interface} in {place} has no address {missing}"));
-    }
-    for family in attachment.families() {
-        let bodies = netlink.run(&[Request::list_routes(message::any_route(family))]).doing(doing)?;
-        let routes: Vec<KernelRoute> = bodies
-            .concat()
-            .iter()
-            .map(|body| KernelRoute::parse(body, family))
-            .collect::<Result<_, _>>()
-            .doing(doing)?;
-        for dst in attachment.routes.iter().filter(|dst| Family::of(dst.addr()) == family) {
-            let is_it = |route: &KernelRoute| {
-                route.dst == Some(*dst)
-                    && route.link == Some(link.index)
-                    && route.gateway == Some(gateway(family))
-            };
-            if !routes.iter().any(is_it) {
-                return differs(format!(
-                    "{interface} in {place} has no route to {dst} by {}",
-                    gateway(family)
-                ));
-            }
-        }
-    }
-    Ok(link)
-}
-
-fn addresses(netlink: &mut Netlink, index: u32) -> Result<Vec<IpNet>, DatapathError> {
-    let doing = || "list addresses".to_owned();
-    let bodies = netlink.run(&[Request::list_addresses(message::any_address())]).doing(doing)?.concat();
-    let mut found = Vec::new();
-    for body in &bodies {
-        let (link, net) = message::address_of(body).doing(doing)?;
-        found.extend(net.filter(|_| link == index));
-    }
-    Ok(found)
-}
-
-fn differs<T>(text: String) -> Result<T, DatapathError> {
-    Err(DatapathError::Differs(text))
 }

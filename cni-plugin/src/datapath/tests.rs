@@ -1,8 +1,9 @@
 //! In real network namespaces: each test's thread moves to a new one that plays the host. They go with the
 //! thread. Needs root, or a user namespace.
 
+use super::check::check;
 use super::netns::{Netns, NetnsError};
-use super::routed::{Attachment, attach, check, detach};
+use super::routed::{Attachment, attach, detach, remove_host_ends};
 use super::veth::HostNames;
 use super::{DatapathError, GATEWAY_V4};
 use common::name::{ContainerId, IfName, PodText};
@@ -263,6 +264,20 @@ fn a_route_left_over_gives_way() {
     attach(&attachment).expect("attach");
     check(&attachment).expect("as it was made");
     assert!(!on_host("ip route; ip -6 route").contains("5 dev veth0123456789a"));
+}
+
+#[test]
+fn pairs_are_removed_by_their_addresses() {
+    let (lab, eth0, names) = (Lab::new(), IfName::eth0(), names("c1", "eth0"));
+    attach(&attachment(&lab, &eth0, &names, true)).expect("attach");
+    let foreign =
+        on_host("ip link add d0 up type veth peer name d1; ip route add 10.64.0.9/32 dev d0 scope link");
+    assert_eq!(foreign, "");
+    remove_host_ends(&ips(&["10.64.0.6", "10.64.0.9"])).expect("nothing of ours");
+    has(&lab.in_container("ip link"), &["eth0"]);
+    remove_host_ends(&ips(&["10.64.0.5", "fd00:64::5"])).expect("removed");
+    assert!(!lab.in_container("ip link").contains("eth0"));
+    has(&on_host("ip link"), &["d0"]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use super::{coild, path_of};
 use crate::config::{Mode, NetworkConfig};
 use crate::datapath::netns::Netns;
+use crate::datapath::routed::Attachment;
 use crate::datapath::veth::HostNames;
-use crate::datapath::{DatapathError, routed};
+use crate::datapath::{DatapathError, check};
 use crate::env::Target;
 use crate::error::Error;
 use crate::prev_result::PrevResult;
@@ -24,7 +25,7 @@ pub fn run(config: &NetworkConfig, target: &Target, netns: &Path) -> Result<Stri
     }
     let netns = Netns::open(netns).map_err(DatapathError::from)?;
     let names = HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface);
-    routed::check(&routed::Attachment {
+    check::check(&Attachment {
         netns: &netns,
         interface: &path.interface,
         names: &names,

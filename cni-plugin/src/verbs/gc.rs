@@ -1,15 +1,31 @@
-//! GC: frees what the network's attachments hold that are no more. Interfaces need no collecting, since a pair
-//! goes with the container's namespace.
+//! GC: frees what the network's attachments hold that are no more. As main plugin it removes their interfaces
+//! before that, where a container lives on that the runtime has forgotten; the others went with their namespaces.
 
 use super::coild;
-use crate::config::NetworkConfig;
+use crate::config::{Mode, NetworkConfig};
+use crate::datapath::routed;
 use crate::error::Error;
-use common::wire::node::CollectRequest;
+use common::wire::node::{Attachment, AttachmentId, CollectRequest, StatusReply};
+use std::net::IpAddr;
 
 /// Frees the addresses of this network whose attachment is not among the valid ones.
 pub fn run(config: &NetworkConfig) -> Result<String, Error> {
-    coild(config).collect(&request(config)?)?;
+    let request = request(config)?;
+    let coild = coild(config);
+    if config.mode == Mode::Main {
+        routed::remove_host_ends(&stale(&coild.status()?, &request))?;
+    }
+    coild.collect(&request)?;
     Ok(String::new())
+}
+
+/// The addresses that coild is going to free.
+pub fn stale(status: &StatusReply, request: &CollectRequest) -> Vec<IpAddr> {
+    let is_stale = |held: &&Attachment| {
+        let id = AttachmentId { container_id: held.container_id.clone(), interface: held.interface.clone() };
+        held.network.as_ref() == Some(&request.network) && !request.valid_attachments.contains(&id)
+    };
+    status.attachments.iter().filter(is_stale).map(|held| held.address).collect()
 }
 
 /// What coild is asked.

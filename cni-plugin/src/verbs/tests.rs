@@ -219,6 +219,19 @@ fn gc_request() {
     let config = NetworkConfig::parse(document, "coil").expect("valid");
     let request = gc::request(&config).expect("request");
     insta::assert_snapshot!("gc_request", serde_json::to_string(&request).expect("JSON"));
+    let held = |container: &str, interface: &str, network: &str, address: &str| {
+        json!({"address": address, "pool": "p", "pod-namespace": "n", "pod-name": "p", "container-id": container,
+               "interface": interface, "network": network, "since": 0})
+    };
+    let status = json!({"address-blocks": {}, "pods": {}, "status": 200, "attachments": [
+        held("c1", "eth0", "pods", "10.64.0.1"), held("c1", "net1", "pods", "10.64.0.2"),
+        held("c2", "eth0", "pods", "10.64.0.3"), held("c2", "eth0", "other", "10.64.0.4"),
+    ]});
+    let stale = gc::stale(&serde_json::from_value(status).expect("status"), &request);
+    assert_eq!(
+        stale,
+        ["10.64.0.2".parse::<std::net::IpAddr>().expect("address"), "10.64.0.3".parse().expect("address")]
+    );
 }
 
 /// Every command, called as the runtime does, up to where it would reach for coild.
