@@ -11,7 +11,7 @@ use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output};
 use tempfile::TempDir;
 
 /// A coil-controller. It listens on a Unix socket in its directory, which outlives restarts.
@@ -46,13 +46,19 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Starts it again, and waits until it serves.
-    pub fn run(&mut self) -> Result<()> {
+    /// The command that starts it.
+    pub fn command(&self) -> Result<Command> {
         let mut command = self.place.command(binary("coil-controller")?);
         command.args(&self.args).arg("--listen").arg(self.server());
         if self.args.first().is_some_and(|mode| mode == "standalone") {
             command.arg("--data-dir").arg(self.dir.path().join("data")).arg("--socket").arg(self.socket());
         }
+        Ok(command)
+    }
+
+    /// Starts it again, and waits until it serves.
+    pub fn run(&mut self) -> Result<()> {
+        let mut command = self.command()?;
         let log = self.dir.path().join("log");
         let process = Process::start("coil-controller", self.place, &mut command, &log)?;
         let http = self.http();

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,8 +59,21 @@ impl Reply {
     }
 }
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
+trait Stream: Read + Write {
+    fn end_writing(&self) -> std::io::Result<()>;
+}
+
+impl Stream for UnixStream {
+    fn end_writing(&self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Stream for TcpStream {
+    fn end_writing(&self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
 impl Http {
     /// GET.
@@ -102,6 +115,16 @@ impl Http {
                 Err(error)
             }
         }
+    }
+
+    /// Sends any bytes, ends the sending side, and reads one answer if there is any.
+    pub fn raw_and_close(&self, request: &[u8]) -> Result<Reply> {
+        let mut stream = self.connect()?;
+        stream.write_all(request)?;
+        stream.end_writing()?;
+        let mut bytes = Vec::new();
+        read_until_closed(&mut *stream, &mut bytes)?;
+        parse(&bytes)
     }
 
     fn connect(&self) -> Result<Box<dyn Stream>> {

@@ -8,6 +8,8 @@
 //! * [`binaries`]: the workspace's programs, built once per run
 //! * [`http`]: a client that can also speak badly
 //! * [`etcd`], [`coild`], [`controller`], [`plugin`]: the programs of the story
+//! * [`cluster`]: etcd and a controller, for nodes to share
+//! * [`load`]: many clients at once
 //! * [`history`]: the check that no acknowledged address was lost or given twice
 //! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
 //!
@@ -15,6 +17,7 @@
 
 pub mod binaries;
 mod cgroup;
+pub mod cluster;
 pub mod coild;
 pub mod containerd;
 pub mod controller;
@@ -23,6 +26,7 @@ pub mod etcd;
 pub mod history;
 pub mod http;
 pub mod image;
+pub mod load;
 pub mod machine;
 pub mod place;
 pub mod plugin;

@@ -1,0 +1,91 @@
+//! Etcd and a controller on it: what the nodes of a test share.
+
+use crate::coild::Coild;
+use crate::controller::Controller;
+use crate::etcd::Etcd;
+use crate::machine::Machine;
+use crate::place::Place;
+use crate::tools::run;
+use anyhow::{Context, Result};
+use common::name::NodeName;
+use common::store::keys;
+use common::store::record::{self, BlockMirror};
+use common::wire::node::StatusReply;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+const PREFIX: &str = "/coil/v2/";
+
+/// Etcd and a controller on it.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The controller, dropped before its store.
+    pub controller: Controller,
+    /// The store.
+    pub etcd: Etcd,
+    place: Place,
+}
+
+impl Cluster {
+    /// Starts both on this machine, and makes a pool `default` with these arguments.
+    pub fn start(pool: &str) -> Result<Self> {
+        Self::start_in(Place::Here, pool)
+    }
+
+    /// Starts both in a machine of the test's own.
+    pub fn start_on(machine: &Machine, pool: &str) -> Result<Self> {
+        Self::start_in(machine.place(), pool)
+    }
+
+    fn start_in(place: Place, pool: &str) -> Result<Self> {
+        let etcd = Etcd::start_in(place)?;
+        let controller = Controller::serve(place, &etcd)?;
+        controller.coilctl(&format!("pool create default {pool}"))?;
+        Ok(Self { controller, etcd, place })
+    }
+
+    /// A node of the cluster that is not started yet.
+    pub fn node(&self, name: &str) -> Result<Coild> {
+        Coild::new(self.place, &self.etcd, name)
+    }
+
+    /// Starts a node with extra arguments.
+    pub fn coild(&self, name: &str, args: &[&str]) -> Result<Coild> {
+        Coild::start(self.place, &self.etcd, name, args)
+    }
+
+    /// What the store says of a node's addresses: address → container.
+    pub fn mirror(&self, node: &str) -> Result<BTreeMap<IpAddr, String>> {
+        let range = keys::blocks(&NodeName::new(node)?);
+        let mut get = self.etcd.etcdctl()?;
+        let output = run(get.args(["get", "--prefix", &format!("{PREFIX}{}", range.from)]))?;
+        let text = String::from_utf8(output.stdout)?;
+        let mut held = BTreeMap::new();
+        // Keys and values by turns: records are JSON on one line.
+        let mut lines = text.lines();
+        while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
+            let key = key.strip_prefix(PREFIX).with_context(|| format!("{key} lacks the prefix"))?;
+            let (_, _, first) = keys::parse_block(key).with_context(|| format!("{key} names no block"))?;
+            let mirror: BlockMirror = record::decode(key, value.as_bytes())?;
+            for allocation in mirror.held {
+                let address = plus(first, allocation.offset);
+                held.insert(address, allocation.container.as_str().to_owned());
+            }
+        }
+        Ok(held)
+    }
+}
+
+/// What coild says of its addresses, in the form of [`Cluster::mirror`].
+pub fn held(status: &StatusReply) -> BTreeMap<IpAddr, String> {
+    let holder =
+        |held: &common::wire::node::Attachment| (held.address, held.container_id.as_str().to_owned());
+    status.attachments.iter().map(holder).collect()
+}
+
+fn plus(first: IpAddr, offset: u32) -> IpAddr {
+    match first {
+        IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) + offset).into()),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) + u128::from(offset)).into()),
+    }
+}
