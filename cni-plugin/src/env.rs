@@ -96,8 +96,10 @@ pub struct Target {
 /// The parts of `CNI_ARGS` that mean something here. Other keys are ignored, with or without `IgnoreUnknown`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CniArgs {
-    /// `K8S_POD_NAMESPACE` and `K8S_POD_NAME`, both or none.
-    pub pod: Option<(PodText, PodText)>,
+    /// `K8S_POD_NAMESPACE`
+    pub namespace: Option<PodText>,
+    /// `K8S_POD_NAME`. Podman gives it alone, with the container's name.
+    pub pod: Option<PodText>,
     /// `IP`: addresses asked for, separated by commas.
     pub ips: Vec<IpAddr>,
 }
@@ -194,26 +196,20 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
 impl CniArgs {
     /// Parses `KEY=value;KEY=value`. An empty value counts as absent.
     pub fn parse(text: &str) -> Result<Self, EnvError> {
-        let (mut namespace, mut name, mut ips) = (None, None, Vec::new());
+        let mut args = Self::default();
         for pair in text.split(';').filter(|pair| !pair.is_empty()) {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(EnvError::Args(format!("{pair:?} is not KEY=value")));
             };
             match key {
                 _ if value.is_empty() => {}
-                "K8S_POD_NAMESPACE" => namespace = Some(pod_text(key, value)?),
-                "K8S_POD_NAME" => name = Some(pod_text(key, value)?),
-                "IP" => ips = addresses(value)?,
+                "K8S_POD_NAMESPACE" => args.namespace = Some(pod_text(key, value)?),
+                "K8S_POD_NAME" => args.pod = Some(pod_text(key, value)?),
+                "IP" => args.ips = addresses(value)?,
                 _ => {}
             }
         }
-        let pod = match (namespace, name) {
-            (Some(namespace), Some(name)) => Some((namespace, name)),
-            (None, None) => None,
-            (Some(_), None) => return Err(EnvError::Args("K8S_POD_NAMESPACE without K8S_POD_NAME".into())),
-            (None, Some(_)) => return Err(EnvError::Args("K8S_POD_NAME without K8S_POD_NAMESPACE".into())),
-        };
-        Ok(Self { pod, ips })
+        Ok(args)
     }
 }
 
@@ -279,8 +275,8 @@ mod tests {
         let text = "IgnoreUnknown=1;K8S_POD_NAMESPACE=team;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=ff;\
                     K8S_POD_UID=1;IP=10.0.0.5/24,fd00::5";
         let args = CniArgs::parse(text).expect("valid");
-        let (namespace, name) = args.pod.expect("pod");
-        assert_eq!((namespace.as_str(), name.as_str()), ("team", "web-0"));
+        let text = |part: Option<PodText>| part.map(String::from).unwrap_or_default();
+        assert_eq!((text(args.namespace), text(args.pod)), ("team".to_owned(), "web-0".to_owned()));
         assert_eq!(args.ips, ["10.0.0.5".parse::<IpAddr>().unwrap(), "fd00::5".parse().unwrap()]);
         assert_eq!(CniArgs::parse("").expect("empty"), CniArgs::default());
         assert_eq!(CniArgs::parse("IP=;K8S_POD_NAME=").expect("empty values"), CniArgs::default());
@@ -292,8 +288,6 @@ mod tests {
             ("IP=10.0.0", "IP: \"10.0.0\" is not an IP address"),
             ("IP=10.0.0.1,", "IP: \"\" is not an IP address"),
             ("nonsense", "\"nonsense\" is not KEY=value"),
-            ("K8S_POD_NAME=a", "K8S_POD_NAME without K8S_POD_NAMESPACE"),
-            ("K8S_POD_NAMESPACE=a", "K8S_POD_NAMESPACE without K8S_POD_NAME"),
             ("K8S_POD_NAMESPACE=a\u{7};K8S_POD_NAME=b", "K8S_POD_NAMESPACE: pod namespace or name"),
         ] {
             let error = CniArgs::parse(text).expect_err(text).to_string();

@@ -61,7 +61,7 @@ ENVIRONMENT (set by the runtime)
   CNI_NETNS        path of its network namespace
   CNI_IFNAME       name of the interface in the container
   CNI_ARGS         K8S_POD_NAMESPACE=..;K8S_POD_NAME=..;IP=address[,address]
-                   without a pod: the network's name and the container id
+                   without them: the network's name, the container id
 
 Try it by hand, without touching a container:
 

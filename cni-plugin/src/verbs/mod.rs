@@ -79,13 +79,14 @@ fn coild(config: &NetworkConfig) -> Coild<'_> {
     Coild::new(&config.socket, config.timeout)
 }
 
-/// What coild calls the attachment. Runtimes without pods get the network for the namespace and the container
-/// for the pod.
+/// What coild calls the attachment. Where the runtime names no namespace, the network stands for it, and the
+/// container for a pod without a name.
 fn path_of(config: &NetworkConfig, target: &Target) -> Result<AttachmentPath, EnvError> {
     let container_id = target.container_id.clone();
-    let (namespace, pod) = match &target.args.pod {
+    let namespace = target.args.namespace.clone().unwrap_or_else(|| config.network.clone());
+    let pod = match &target.args.pod {
         Some(pod) => pod.clone(),
-        None => (config.network.clone(), pod_named(container_id.as_str())?),
+        None => pod_named(container_id.as_str())?,
     };
     Ok(AttachmentPath { namespace, pod, container_id, interface: target.interface.clone() })
 }
