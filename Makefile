@@ -38,7 +38,7 @@ lint: deps ## Check format, lints, documentation and the links in it
 
 ci: lint test ## What the continuous integration runs
 
-bench: ## Measure speed and size against rivals, in one run
+bench: deps build ## Measure speed and size against rivals, in one run
 	scripts/as-root $(CARGO) run --locked --release -p coil-bench
 
 clean: ## Remove everything that was built

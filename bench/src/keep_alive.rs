@@ -1,0 +1,183 @@
+//! Clients of coild that keep their connection, and load of many of them at once.
+
+use crate::at_once::at_once;
+use crate::samples::Samples;
+use anyhow::{Context, Result, ensure};
+use coil_tests::coild::{path, request};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection over which one request follows the other.
+#[derive(Debug)]
+pub(crate) struct KeepAlive {
+    stream: UnixStream,
+    received: Vec<u8>,
+}
+
+impl KeepAlive {
+    /// Connects to coild's socket.
+    pub(crate) fn connect(socket: &Path) -> Result<Self> {
+        let stream =
+            UnixStream::connect(socket).with_context(|| format!("can't connect to {}", socket.display()))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// Sends a request and answers the body of the reply, whose status must be 200.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<&[u8]> {
+        self.stream.write_all(request)?;
+        self.received.clear();
+        let mut chunk = [0; 4096];
+        loop {
+            let count = self.stream.read(&mut chunk)?;
+            ensure!(count > 0, "the connection was closed");
+            self.received.extend_from_slice(&chunk[..count]);
+            if let Some(length) = reply_length(&self.received)? {
+                ensure!(self.received.len() <= length.head + length.body, "more than one reply");
+                if self.received.len() == length.head + length.body {
+                    let text = || String::from_utf8_lossy(&self.received).into_owned();
+                    ensure!(self.received.starts_with(b"HTTP/1.1 200 "), "refused: {}", text());
+                    return Ok(&self.received[length.head..]);
+                }
+            }
+        }
+    }
+}
+
+struct Length {
+    head: usize,
+    body: usize,
+}
+
+fn reply_length(bytes: &[u8]) -> Result<Option<Length>> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&bytes[..end])?;
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.clone().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let (_, length) = length.with_context(|| format!("a reply without length: {head}"))?;
+    Ok(Some(Length { head: end + 4, body: length.trim().parse()? }))
+}
+
+/// The bytes of `POST /ip` for a container.
+pub(crate) fn post(container: &str) -> Vec<u8> {
+    let body = request(container).to_string();
+    let length = body.len();
+    format!("POST /ip HTTP/1.1\r\nHost: coild\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// The bytes of `DELETE /ip/…` for a container.
+pub(crate) fn delete(container: &str) -> Vec<u8> {
+    format!("DELETE {} HTTP/1.1\r\nHost: coild\r\n\r\n", path(container)).into_bytes()
+}
+
+/// A container id like those of the runtimes: 64 hexadecimal digits, and different for different numbers.
+pub(crate) fn container_id(client: usize, number: usize) -> String {
+    format!("{client:032x}{number:032x}")
+}
+
+/// What clients saw that came and went for a time.
+#[derive(Debug, Default)]
+pub(crate) struct Churn {
+    /// Times of the POSTs.
+    pub(crate) posts: Samples,
+    /// Times of the DELETEs.
+    pub(crate) deletes: Samples,
+    /// Time from the first request to the last reply.
+    pub(crate) elapsed: Duration,
+}
+
+impl Churn {
+    /// Requests that were answered, in a second.
+    pub(crate) fn rate(&self) -> f64 {
+        let count = u32::try_from(self.posts.len() + self.deletes.len()).unwrap_or(u32::MAX);
+        f64::from(count) / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Lets clients, all at once and each over its own connection, take an address and give it back, again and
+/// again until the time is over.
+pub(crate) fn churn(socket: &Path, clients: usize, time: Duration) -> Result<Churn> {
+    let connections: Vec<_> =
+        (0..clients).map(|client| Ok((client, KeepAlive::connect(socket)?))).collect::<Result<_>>()?;
+    let (parts, elapsed) =
+        at_once(connections, |(client, connection)| come_and_go(connection, client, time))?;
+    let mut seen = Churn { elapsed, ..Churn::default() };
+    for part in parts {
+        seen.posts.append(part.posts);
+        seen.deletes.append(part.deletes);
+    }
+    Ok(seen)
+}
+
+fn come_and_go(mut connection: KeepAlive, client: usize, time: Duration) -> Result<Churn> {
+    let mut seen = Churn::default();
+    let start = Instant::now();
+    for number in 0.. {
+        let container = container_id(client, number);
+        let (post, delete) = (post(&container), delete(&container));
+        let before = Instant::now();
+        connection.exchange(&post)?;
+        let between = Instant::now();
+        connection.exchange(&delete)?;
+        seen.posts.push(between - before);
+        seen.deletes.push(between.elapsed());
+        seen.elapsed = start.elapsed();
+        if seen.elapsed >= time {
+            break;
+        }
+    }
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// Answers each connection with these bytes, in the pieces given.
+    fn serve(pieces: &'static [&'static [u8]]) -> Result<(tempfile::TempDir, std::path::PathBuf)> {
+        let dir = tempfile::tempdir()?;
+        let socket = dir.path().join("socket");
+        let listener = UnixListener::bind(&socket)?;
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            for piece in pieces {
+                assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
+                stream.write_all(piece).expect("a reply");
+            }
+        });
+        Ok((dir, socket))
+    }
+
+    #[test]
+    fn one_request_follows_the_other() -> Result<()> {
+        const REPLIES: [&[u8]; 2] = [
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue",
+        ];
+        let (_dir, socket) = serve(&REPLIES)?;
+        let mut connection = KeepAlive::connect(&socket)?;
+        assert_eq!(connection.exchange(&post("a"))?, b"{}");
+        assert_eq!(connection.exchange(&delete("a"))?, b"true");
+        Ok(())
+    }
+
+    #[test]
+    fn a_refusal_is_an_error() -> Result<()> {
+        let (_dir, socket) = serve(&[b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nfull"])?;
+        let error = KeepAlive::connect(&socket)?.exchange(&post("a")).expect_err("refused").to_string();
+        assert!(error.contains("503") && error.contains("full"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn ids_differ_and_look_like_a_runtimes() {
+        assert_eq!(container_id(1, 2).len(), 64);
+        assert_ne!(container_id(1, 2), container_id(2, 1));
+    }
+}

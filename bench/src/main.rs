@@ -1,0 +1,89 @@
+//! `make bench`: measures speed and size on this machine, against rivals in the same run, and writes what it
+//! found, goals met or missed, to `docs/benchmarks.md` and `docs/benchmarks.json`.
+//!
+//! * [`samples`]: times, and their percentiles
+//! * [`report`]: what was found, as Markdown and JSON
+//! * [`host`]: the machine
+//! * [`durable`]: the floor: the least that a durable answer can cost
+//! * [`elf`]: whether a program is static and stripped
+//! * [`at_once`]: many threads that begin at the same moment
+//! * [`keep_alive`]: clients that keep their connection
+//! * [`contender`]: programs that are run as a container runtime runs plugins
+//! * [`rig`]: the daemons
+//! * [`measure`]: one module per measure
+
+mod at_once;
+mod contender;
+mod durable;
+mod elf;
+mod host;
+mod keep_alive;
+mod measure;
+mod report;
+mod rig;
+mod samples;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use measure::{Effort, Measure};
+use report::Report;
+use std::path::Path;
+
+/// Measures Coil's speed and size on this machine
+#[derive(Debug, Parser)]
+#[command(name = "coil-bench")]
+struct Arguments {
+    /// A tenth of the work: the figures are rough, and printed instead of written
+    #[arg(long)]
+    quick: bool,
+    /// Only these measures; their figures are printed instead of written
+    #[arg(value_name = "MEASURE")]
+    only: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    if let Some(socket) = durable::asked_for_round_trip() {
+        return durable::round_trip(&socket);
+    }
+    let arguments = Arguments::parse();
+    coil_tests::tools::need_root()?;
+    let measures = chosen(&arguments.only)?;
+    let disk = host::use_real_disk()?;
+    let effort = if arguments.quick { Effort::Quick } else { Effort::Full };
+    let mut report = Report { host: host::Host::look(&disk)?, sections: Vec::new() };
+    for measure in measures {
+        eprintln!("{}", measure.name);
+        let section = (measure.run)(effort).with_context(|| format!("{} can't be measured", measure.name))?;
+        for verdict in &section.verdicts {
+            eprintln!("    {verdict}");
+        }
+        report.sections.push(section);
+    }
+    if arguments.quick || !arguments.only.is_empty() {
+        eprintln!("\n{}", report.markdown());
+        return Ok(());
+    }
+    write(&report)
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Measure>> {
+    let names = || measure::ALL.iter().map(|measure| measure.name).collect::<Vec<_>>().join(", ");
+    for name in only {
+        let known = measure::ALL.iter().any(|measure| measure.name == name);
+        ensure!(known, "there is no measure {name:?}; there are {}", names());
+    }
+    let wanted = |measure: &&Measure| only.is_empty() || only.iter().any(|name| name == measure.name);
+    Ok(measure::ALL.iter().filter(wanted).collect())
+}
+
+fn write(report: &Report) -> Result<()> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    std::fs::create_dir_all(&docs)?;
+    for (name, text) in [("benchmarks.md", report.markdown()), ("benchmarks.json", report.json()?)] {
+        let file = docs.join(name);
+        std::fs::write(&file, text).with_context(|| format!("can't write {}", file.display()))?;
+    }
+    let missed = report.verdicts().filter(|verdict| !verdict.met()).count();
+    eprintln!("\ndocs/benchmarks.md is written: {missed} of {} goals missed", report.verdicts().count());
+    Ok(())
+}
