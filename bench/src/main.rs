@@ -28,6 +28,7 @@ use clap::Parser;
 use measure::{Effort, Measure};
 use report::Report;
 use std::path::Path;
+use std::process::ExitCode;
 
 /// Measures Coil's speed and size on this machine
 #[derive(Debug, Parser)]
@@ -41,7 +42,17 @@ struct Arguments {
     only: Vec<String>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coil-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     if let Some(socket) = durable::asked_for_round_trip() {
         return durable::round_trip(&socket);
     }

@@ -10,19 +10,26 @@ use coil_tests::etcd::Etcd;
 use coil_tests::http::Http;
 use coil_tests::place::Place;
 use common::wire::node::StatusReply;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-const POOL: &str = "pool create default --subnet 10.64.0.0/14";
+/// The pool: room for everything that any measure does.
+const SUBNET: &str = "10.64.0.0/14";
 /// Connections over which a node is filled.
 const FILLERS: usize = 16;
 
 /// Controller and coild in one process, on the embedded store.
 pub(crate) fn standalone() -> Result<Controller> {
     let controller = Controller::standalone(Place::Here, &[])?;
-    controller.coilctl(POOL)?;
+    create_pool(&controller)?;
     Ok(controller)
+}
+
+fn create_pool(controller: &Controller) -> Result<()> {
+    let pool = json!({"name": "default", "subnets": [SUBNET]});
+    controller.http().post("/v1/pools", &pool)?.expect(201).map(|_| ())
 }
 
 /// An etcd with a pool of a /14.
@@ -38,7 +45,7 @@ impl Cluster {
     pub(crate) fn start() -> Result<Self> {
         let etcd = Etcd::start()?;
         let controller = Controller::serve(Place::Here, &etcd)?;
-        controller.coilctl(POOL)?;
+        create_pool(&controller)?;
         Ok(Self { _controller: controller, etcd })
     }
 
@@ -63,7 +70,7 @@ pub(crate) fn hold(socket: &Path, count: usize) -> Result<BTreeSet<IpAddr>> {
 /// Takes one address.
 pub(crate) fn take(connection: &mut KeepAlive, container: &str) -> Result<IpAddr> {
     let body = connection.exchange(&post(container))?;
-    let reply: serde_json::Value = serde_json::from_slice(body)?;
+    let reply: Value = serde_json::from_slice(body)?;
     let address = reply["address"].as_str().with_context(|| format!("no address in {reply}"))?;
     Ok(address.parse()?)
 }
