@@ -12,12 +12,15 @@ use tokio::time::{Instant, interval, timeout};
 
 const START: Duration = Duration::from_secs(30);
 
-/// A running server; it is killed when dropped.
+/// A server, a member of a cluster of one or more; it is killed when dropped.
 pub(crate) struct Server {
     directory: TempDir,
     scheme: &'static str,
     port: u16,
     peer_port: u16,
+    /// Its own name, and those of all members with the places where they listen to each other.
+    name: String,
+    cluster: String,
     extra: Vec<String>,
     process: Option<Child>,
 }
@@ -25,15 +28,31 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server, and waits until it answers.
     pub(crate) async fn start() -> Self {
-        let server = Self::prepare("http", &[]);
-        server.started().await
+        Self::prepare("http", &[]).started().await
+    }
+
+    /// Starts a cluster of several members, and waits until all of them answer.
+    pub(crate) async fn start_cluster(members: usize) -> Vec<Self> {
+        let mut servers: Vec<Self> = (0..members).map(|_| Self::prepare("http", &[])).collect();
+        let cluster: Vec<_> = servers.iter().map(|server| server.cluster.clone()).collect();
+        for server in &mut servers {
+            server.cluster = cluster.join(",");
+            server.run();
+        }
+        for server in &mut servers {
+            server.answers().await;
+        }
+        servers
     }
 
     /// A server that does not run yet.
-    pub(crate) fn prepare(scheme: &'static str, extra: &[String]) -> Self {
+    pub(crate) fn prepare(scheme: &'static str, extra: &[&str]) -> Self {
         let [port, peer_port] = free_ports();
         let directory = tempfile::tempdir().expect("temporary directory");
-        Self { directory, scheme, port, peer_port, extra: extra.to_vec(), process: None }
+        let name = format!("member-{peer_port}");
+        let cluster = format!("{name}={}", peer_url(peer_port));
+        let extra = extra.iter().map(ToString::to_string).collect();
+        Self { directory, scheme, port, peer_port, name, cluster, extra, process: None }
     }
 
     pub(crate) async fn started(mut self) -> Self {
@@ -48,14 +67,14 @@ impl Server {
 
     /// Starts it on the ports and the data that it had.
     pub(crate) fn run(&mut self) {
-        let (client, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.peer_port));
+        let (client, peer) = (self.endpoint(), peer_url(self.peer_port));
         let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("log");
         let started = Command::new("etcd")
-            .args(["--name", "test", "--data-dir"])
+            .args(["--name", &self.name, "--data-dir"])
             .arg(self.directory.path().join("data"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("test={peer}"), "--unsafe-no-fsync"])
+            .args(["--initial-cluster", &self.cluster, "--unsafe-no-fsync"])
             .args(&self.extra)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
@@ -125,6 +144,10 @@ impl Drop for Server {
             let _ = process.wait();
         }
     }
+}
+
+fn peer_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {

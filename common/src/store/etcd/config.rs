@@ -4,6 +4,7 @@ use crate::store::StoreError;
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tonic::transport::Endpoint;
 
 /// How to reach an etcd cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +70,11 @@ impl EtcdConfig {
             .with_connect_timeout(self.connect_timeout)
             .with_keep_alive(self.keep_alive, self.keep_alive / 2)
             .with_require_leader(true);
-        if let Some(tls) = self.tls()? {
+        let tls = self.tls()?;
+        for url in &self.endpoints {
+            check_endpoint(url, tls.clone())?;
+        }
+        if let Some(tls) = tls {
             options = options.with_tls(tls);
         }
         Ok(options)
@@ -89,14 +94,6 @@ impl EtcdConfig {
 
     fn tls(&self) -> Result<Option<TlsOptions>, StoreError> {
         let secure = self.endpoints.iter().filter(|url| url.starts_with("https://")).count();
-        for url in &self.endpoints {
-            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-            if rest.is_none_or(str::is_empty) {
-                return Err(StoreError::refused(format!(
-                    "etcd endpoint {url:?}: it must be http://host:port or https://host:port"
-                )));
-            }
-        }
         if secure == 0 {
             return match (&self.ca, &self.cert, &self.key) {
                 (None, None, None) => Ok(None),
@@ -109,7 +106,11 @@ impl EtcdConfig {
         let Some(ca) = &self.ca else {
             return Err(StoreError::refused("etcd CA: https endpoints need it"));
         };
-        let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read("etcd CA", ca)?));
+        let text = read("etcd CA", ca)?;
+        if !text.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(StoreError::refused(format!("etcd CA {} has no certificate in it", ca.display())));
+        }
+        let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(text));
         match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let (cert, key) = (read("etcd certificate", cert)?, read("etcd key", key)?);
@@ -119,6 +120,25 @@ impl EtcdConfig {
             _ => return Err(StoreError::refused("etcd certificate and key: one needs the other")),
         }
         Ok(Some(tls))
+    }
+}
+
+/// Builds what will be built at the first call, to find what is wrong with it now.
+fn check_endpoint(url: &str, tls: Option<TlsOptions>) -> Result<(), StoreError> {
+    let authority = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let bare = authority.map(|authority| authority.strip_suffix('/').unwrap_or(authority));
+    let endpoint = bare.filter(|bare| !bare.contains('/')).and_then(|_| url.parse::<Endpoint>().ok());
+    let Some(endpoint) = endpoint else {
+        return Err(StoreError::refused(format!(
+            "etcd endpoint {url:?}: it must be http://host:port or https://host:port"
+        )));
+    };
+    match tls.map(|tls| endpoint.tls_config(tls)) {
+        Some(Err(error)) => Err(StoreError::Refused {
+            reason: "etcd certificate and key: they can't be used".to_owned(),
+            source: Some(error.into()),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -142,6 +162,8 @@ mod tests {
             (EtcdConfig { endpoints: vec![], ..base() }, "endpoints"),
             (EtcdConfig { endpoints: vec!["h:2379".into()], ..base() }, "endpoint \"h:2379\""),
             (EtcdConfig { endpoints: vec!["http://".into()], ..base() }, "endpoint \"http://\""),
+            (EtcdConfig { endpoints: vec!["http://h:1:2".into()], ..base() }, "endpoint \"http://h:1:2\""),
+            (EtcdConfig { endpoints: vec!["http://h:1/v3".into()], ..base() }, "endpoint \"http://h:1/v3\""),
             (EtcdConfig { endpoints: vec!["http://h:1".into(), "https://h:1".into()], ..base() }, "mixed"),
             (EtcdConfig { prefix: "/".into(), ..base() }, "prefix \"/\""),
             (EtcdConfig { prefix: "coil/".into(), ..base() }, "prefix \"coil/\""),

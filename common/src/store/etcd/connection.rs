@@ -106,7 +106,7 @@ impl Connection {
                 Verdict::Final => false,
             };
             if !again || attempts == 0 {
-                return Err(store_error(endpoint, error, revision));
+                return Err(store_error(endpoint, &error, revision));
             }
         }
     }

@@ -32,7 +32,7 @@ const BUSY: &str = "etcdserver: too many requests";
 pub(super) fn verdict(error: &Error) -> Verdict {
     let Error::GRpcStatus(status) = error else {
         return match error {
-            Error::TransportError(_) | Error::IoError(_) => Verdict::Unknown,
+            Error::IoError(_) => Verdict::Unknown,
             _ => Verdict::Final,
         };
     };
@@ -70,32 +70,39 @@ fn caused_by_connect(status: &Status) -> bool {
 }
 
 /// The answer of a call at a revision (0 if it names none), as the trait says it.
-pub(super) fn store_error(endpoint: &str, error: Error, revision: Revision) -> StoreError {
-    if let Error::LeaseKeepAliveError(text) = &error
+pub(super) fn store_error(endpoint: &str, error: &Error, revision: Revision) -> StoreError {
+    if let Error::LeaseKeepAliveError(text) = error
         && text.contains("not found")
     {
         return StoreError::UnknownTtl;
     }
-    let (verdict, message) = (verdict(&error), message(&error));
-    if message.starts_with(NO_SUCH_LEASE) {
-        return StoreError::UnknownTtl;
-    }
-    if message.starts_with(COMPACTED) {
-        return StoreError::Compacted(revision);
-    }
-    let reason = format!("{endpoint}: {message}");
-    match verdict {
-        Verdict::NotSent | Verdict::Unknown => StoreError::Unavailable { reason, source: Some(error.into()) },
-        Verdict::Unauthenticated | Verdict::Final => {
-            StoreError::Refused { reason, source: Some(error.into()) }
+    if let Error::GRpcStatus(status) = error {
+        if status.message().starts_with(NO_SUCH_LEASE) {
+            return StoreError::UnknownTtl;
         }
+        if status.message().starts_with(COMPACTED) {
+            return StoreError::Compacted(revision);
+        }
+    }
+    // In one line, as most of the errors in between only say that there is an error.
+    let reason = format!("{endpoint}: {}", cause(error));
+    match verdict(error) {
+        Verdict::NotSent | Verdict::Unknown => StoreError::Unavailable { reason, source: None },
+        Verdict::Unauthenticated | Verdict::Final => StoreError::Refused { reason, source: None },
     }
 }
 
-fn message(error: &Error) -> String {
-    match error {
-        Error::GRpcStatus(status) => status.message().to_owned(),
-        other => other.to_string(),
+/// What it is, and what it comes from.
+fn cause(error: &Error) -> String {
+    let (text, source) = match error {
+        Error::GRpcStatus(status) => (status.message().to_owned(), std::error::Error::source(status)),
+        Error::TransportError(error) => (error.to_string(), std::error::Error::source(error)),
+        other => (other.to_string(), None),
+    };
+    let root = std::iter::successors(source, |error| error.source()).last().map(ToString::to_string);
+    match root.filter(|root| !text.contains(root.as_str())) {
+        Some(root) => format!("{text}: {root}"),
+        None => text,
     }
 }
 

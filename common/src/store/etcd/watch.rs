@@ -54,7 +54,7 @@ pub(super) async fn follow(
                         continue;
                     }
                     Ok(None) => lost("the stream ended"),
-                    Err(error) => store_error("watch", error, from),
+                    Err(error) => store_error("watch", &error, from),
                 },
                 () = watcher.closed() => return,
             }
