@@ -59,7 +59,7 @@ async fn only_who_knows_the_password_gets_in() {
     assert!(store.get("key").await.expect("read").is_some());
     let mut watch = store.watch(&KeyRange::prefix("key"), 1).await.expect("watches");
     assert!(matches!(watch.recv().await, Some(Ok(_))));
-    let ttl = store.grant_ttl(Duration::from_secs(60)).await.expect("granted");
+    let ttl = store.grant_ttl(Duration::from_mins(1)).await.expect("granted");
     store.renew_ttl(ttl).await.expect("renewed");
     store.revoke_ttl(ttl).await.expect("revoked");
 

@@ -59,8 +59,8 @@ async fn one_member_of_three_may_be_dead() {
     let endpoints: Vec<_> = servers.iter().map(Server::endpoint).collect();
     let store = store(&endpoints);
     eventually(Duration::from_secs(10), async || put(&store, "key", "0").await.ok()).await;
-    for dead in 0..3 {
-        servers[dead].kill();
+    for (dead, server) in servers.iter_mut().enumerate() {
+        server.kill();
         // While a leader is elected, the cluster as a whole is unavailable.
         let within = Duration::from_secs(10);
         eventually(within, async || put(&store, &format!("key/{dead}"), "x").await.ok()).await;
@@ -75,8 +75,8 @@ async fn one_member_of_three_may_be_dead() {
         let another = crate::store(&turned);
         assert!(another.get("key").await.expect("read").is_some());
         put(&another, "key", "1").await.expect("a request that was not sent goes to the next member");
-        servers[dead].run();
-        servers[dead].answers().await;
+        server.run();
+        server.answers().await;
     }
 }
 
