@@ -191,7 +191,7 @@ async fn refuse_if_leased(
     if some.items.is_empty() {
         return Ok(());
     }
-    let leased = if some.more { store.count(leases).await? } else { some.items.len() as u64 };
+    let count = if some.more { store.count(leases).await? } else { some.items.len() as u64 };
     let nodes: BTreeSet<NodeName> = some
         .items
         .iter()

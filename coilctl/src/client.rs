@@ -1,0 +1,265 @@
+//! HTTP to the controller: over TCP or a unix socket, one connection for a request.
+
+use crate::exit::Failure;
+use common::error::chain;
+use common::wire::admin;
+use common::wire::admin::List;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// The longest answer that is read: a full page of the longest items is a few megabytes.
+const MAX_ANSWER: usize = 64 << 20;
+/// Items of a page: the most that the controller gives.
+const PAGE: usize = 5_000;
+/// What stands for itself in a part of a path.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
+
+/// Where the controller is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// A host, by name or address, and a port.
+    Tcp(String, u16),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path {
+                "" => Err("the path of the socket is missing".to_owned()),
+                path => Ok(Self::Unix(path.into())),
+            };
+        }
+        let rest = text.strip_prefix("http://").ok_or("it starts with http:// or unix:")?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let uri: hyper::Uri =
+            format!("http://{rest}/").parse().map_err(|_| "the address is malformed".to_owned())?;
+        let authority = uri.authority().filter(|authority| authority.as_str() == rest && !rest.contains('@'));
+        let authority = authority.ok_or("after http:// there is a host and a port only")?;
+        if authority.host().is_empty() {
+            return Err("the host is missing".to_owned());
+        }
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => 80,
+            Some(port) => {
+                port.trim_start_matches(':').parse().map_err(|_| "the port is malformed".to_owned())?
+            }
+            None => return Err("the host is malformed".to_owned()),
+        };
+        Ok(Self::Tcp(authority.host().to_owned(), port))
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Path and query of a request, made of parts that are percent-encoded.
+#[derive(Debug)]
+pub(crate) struct Target(String);
+
+impl Target {
+    /// The path `/v1/<part>/<part>…`
+    pub(crate) fn path(parts: &[&str]) -> Self {
+        let mut target = "/v1".to_owned();
+        for part in parts {
+            target.push('/');
+            target.extend(utf8_percent_encode(part, PLAIN));
+        }
+        Self(target)
+    }
+
+    /// Adds a parameter, if it has a value.
+    pub(crate) fn with(mut self, name: &str, value: Option<impl ToString>) -> Self {
+        if let Some(value) = value {
+            self.0.push(if self.0.contains('?') { '&' } else { '?' });
+            self.0.push_str(name);
+            self.0.push('=');
+            self.0.extend(utf8_percent_encode(&value.to_string(), PLAIN));
+        }
+        self
+    }
+}
+
+/// The controller.
+pub(crate) struct Client {
+    server: Server,
+    timeout: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(server: Server, timeout: Duration) -> Self {
+        Self { server, timeout }
+    }
+
+    /// Reads something.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, target: Target) -> Result<T, Failure> {
+        self.call(Method::GET, target, Bytes::new()).await.map(|(_, value)| value)
+    }
+
+    /// All items of a list, page by page.
+    pub(crate) async fn list<T, F>(&self, target: F) -> Result<Vec<T>, Failure>
+    where
+        T: DeserializeOwned,
+        F: Fn() -> Target,
+    {
+        let mut items = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let target = target().with("limit", Some(PAGE)).with("continue", next.as_ref());
+            let page: List<T> = self.get(target).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(token) if next.as_ref() != Some(&token) => next = Some(token),
+                Some(_) => return Err(self.not_understood("the list does not end".to_owned())),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// Changes something.
+    pub(crate) async fn send<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: Target,
+        body: Option<&B>,
+    ) -> Result<(StatusCode, T), Failure> {
+        let body =
+            body.map(serde_json::to_vec).transpose().map_err(|error| Failure::Usage(error.to_string()))?;
+        self.call(method, target, body.unwrap_or_default().into()).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: Target,
+        body: Bytes,
+    ) -> Result<(StatusCode, T), Failure> {
+        let exchange = tokio::time::timeout(self.timeout, self.exchange(method, target, body));
+        let late = |_| self.unreachable(format!("no answer within {:?}", self.timeout));
+        let (status, body) = exchange.await.map_err(late)??;
+        if status.is_success() {
+            let value =
+                serde_json::from_slice(&body).map_err(|error| self.not_understood(error.to_string()))?;
+            return Ok((status, value));
+        }
+        match serde_json::from_slice::<admin::Failure>(&body) {
+            Ok(admin::Failure { error, .. }) => Err(Failure::Refused { error }),
+            Err(_) => Err(self.not_understood(format!("status {status}"))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        target: Target,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let connected = match &self.server {
+            Server::Tcp(host, port) => {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                TcpStream::connect((host, *port)).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
+            }
+            Server::Unix(path) => {
+                UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
+            }
+        };
+        let stream = connected.map_err(|error| self.unreachable(error.to_string()))?;
+        let lost = |error: hyper::Error| self.unreachable(chain(&error));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let connection = tokio::spawn(connection);
+        let host = match &self.server {
+            Server::Tcp(host, port) => format!("{host}:{port}"),
+            Server::Unix(_) => "localhost".to_owned(),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(target.0)
+            .header("host", host)
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| self.not_understood(error.to_string()))?.to_bytes();
+        connection.abort();
+        Ok((status, body))
+    }
+
+    /// An answer that is not HTTP is no reason to look for another address.
+    fn broken(&self, error: &hyper::Error) -> Failure {
+        if error.is_parse() { self.not_understood(chain(error)) } else { self.unreachable(chain(error)) }
+    }
+
+    fn unreachable(&self, reason: String) -> Failure {
+        Failure::Unreachable { server: self.server.clone(), reason }
+    }
+
+    fn not_understood(&self, reason: String) -> Failure {
+        Failure::NotUnderstood { server: self.server.clone(), reason }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers() {
+        for (text, server) in [
+            ("http://127.0.0.1:9898", Server::Tcp("127.0.0.1".to_owned(), 9898)),
+            ("http://coil.example/", Server::Tcp("coil.example".to_owned(), 80)),
+            ("http://[::1]:9898", Server::Tcp("[::1]".to_owned(), 9898)),
+            ("unix:/run/c.sock", Server::Unix("/run/c.sock".into())),
+            ("unix:///run/c.sock", Server::Unix("/run/c.sock".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(server), "{text}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1:9898",
+            "https://h:1",
+            "http://",
+            "http://h:1/path",
+            "http://h:x",
+            "http://u@h",
+            "http://h:1?x",
+            "unix:",
+            "unix://",
+        ] {
+            assert!(bad.parse::<Server>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_are_encoded() {
+        let target = Target::path(&["addresses", "fd00::1"]).with("a", Some("x y&z")).with("b", None::<u8>);
+        assert_eq!(target.0, "/v1/addresses/fd00::1?a=x%20y%26z");
+        assert_eq!(Target::path(&["pools", "a/b?%"]).0, "/v1/pools/a%2Fb%3F%25");
+    }
+}

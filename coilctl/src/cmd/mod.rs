@@ -1,0 +1,43 @@
+//! The commands, one file for each noun.
+
+mod address;
+mod block;
+mod completions;
+mod node;
+mod pool;
+
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::output::Output;
+use clap::Subcommand;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pools: named sets of subnets, cut in blocks that nodes lease
+    #[command(subcommand)]
+    Pool(pool::Pool),
+    /// Nodes: the machines on which a coild runs
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Blocks that nodes lease
+    #[command(subcommand)]
+    Block(block::Block),
+    /// Addresses: who holds which
+    #[command(subcommand)]
+    Address(address::Address),
+    /// Print a script that completes coilctl's commands in a shell
+    Completions(completions::Completions),
+}
+
+impl Command {
+    pub(crate) async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Pool(pool) => pool.run(client, output).await,
+            Self::Node(node) => node.run(client, output).await,
+            Self::Block(block) => block.run(client, output).await,
+            Self::Address(address) => address.run(client, output).await,
+            Self::Completions(completions) => completions.run(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A real controller on a store in memory, and the program under test.
+
+use common::clock;
+use common::ipam::Unit;
+use common::server::Bind;
+use common::store::embedded::Embedded;
+use common::store::record::{self, Alive, Allocation, BlockMirror, Lease, Node};
+use common::store::{Event, Op, Store, Txn, keys};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+pub(crate) struct Controller {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) runtime: Runtime,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Controller {
+    pub(crate) fn start() -> Self {
+        let runtime = Runtime::new().expect("runtime");
+        let store: Arc<dyn Store> =
+            runtime.block_on(async { Arc::new(Embedded::in_memory().await.expect("store")) });
+        let dir = tempfile::tempdir().expect("directory");
+        let (stop, stopped) = oneshot::channel();
+        let bind = Bind::Unix { path: dir.path().join("c.sock"), mode: 0o600, group: None };
+        let serving = Arc::clone(&store);
+        runtime.spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            controller::server::run(serving, &[bind], stopped).await.expect("served");
+        });
+        let controller = Self { dir, store, runtime, stop: Some(stop) };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !controller.socket().exists() {
+            assert!(std::time::Instant::now() < deadline, "the controller does not serve");
+            std::thread::yield_now();
+        }
+        controller
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("c.sock")
+    }
+
+    pub(crate) fn server(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    /// Runs a line of words separated by blanks, whatever comes of it.
+    pub(crate) fn run(&self, line: &str) -> Output {
+        coilctl().env("COIL_SERVER", self.server()).args(line.split_whitespace()).output().expect("started")
+    }
+
+    /// What a line prints; it must succeed and say nothing else.
+    pub(crate) fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{line}");
+        text(&output.stdout)
+    }
+
+    /// What a terminal shows of these lines, all of which must succeed.
+    pub(crate) fn transcript(&self, lines: &[&str]) -> String {
+        lines.iter().map(|line| format!("$ coilctl {line}\n{}\n", self.ok(line))).collect()
+    }
+
+    pub(crate) fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.ok(&format!("-o json {line}"))).expect("JSON")
+    }
+
+    /// What a line says when it fails, with its exit code.
+    pub(crate) fn fails(&self, code: i32, line: &str) -> String {
+        let output = self.run(line);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {error}");
+        assert_eq!(text(&output.stdout), "", "{line}");
+        error
+    }
+
+    pub(crate) fn put(&self, key: String, value: impl Into<Vec<u8>>) {
+        let put = Op::Put(key, value.into().into());
+        self.runtime.block_on(self.store.txn(Txn::new().then(put))).expect("put");
+    }
+
+    /// A node that started five minutes ago.
+    pub(crate) fn register(&self, node: &str, alive: bool) {
+        let name = node.parse().expect("name");
+        let started = clock::now_millis() - 5 * 60_000;
+        let record = Node { instance: format!("instance-{node}"), boot: String::new(), started };
+        self.put(keys::node(&name), record::encode(&record));
+        if alive {
+            self.put(keys::alive(&name), record::encode(&Alive { instance: record.instance }));
+        }
+    }
+
+    /// A block of 16 with addresses that have been held for three hours.
+    pub(crate) fn lease(&self, node: &str, pool: &str, first: &str, offsets: &[u32]) {
+        let unit = Unit::containing(first.parse().expect("address"), 4);
+        let (name, pool) = (node.parse().expect("name"), pool.parse().expect("name"));
+        let held = offsets.iter().map(|offset| allocation(*offset)).collect();
+        let mirror = BlockMirror { prefix: unit.net().prefix_len(), held };
+        self.put(keys::lease(&pool, unit), record::encode(&Lease { node: node.to_owned() }));
+        self.put(keys::block(&name, &pool, unit), record::encode(&mirror));
+    }
+
+    /// Does what a coild does with the next order for a node.
+    pub(crate) fn follow_next_order(&self, node: &str) {
+        let orders = keys::evictions(&node.parse().expect("name"));
+        let store = Arc::clone(&self.store);
+        let mut watch = self.runtime.block_on(async {
+            let now = store.list_keys(&orders, 1).await.expect("list").revision;
+            store.watch(&orders, now + 1).await.expect("watch")
+        });
+        self.runtime.spawn(async move {
+            while let Some(Ok(event)) = watch.recv().await {
+                if let Event::Put(entry) = event {
+                    store.txn(Txn::new().then(Op::Delete(entry.key))).await.expect("done");
+                }
+            }
+        });
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// The program, without a configuration from the test's own environment.
+pub(crate) fn coilctl() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coilctl"));
+    for name in ["COIL_SERVER", "COIL_OUTPUT", "COIL_TIMEOUT", "COIL_CONFIG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+fn allocation(offset: u32) -> Allocation {
+    Allocation {
+        offset,
+        sequence: u64::from(offset),
+        container: format!("{offset:02x}").repeat(32).parse().expect("container"),
+        interface: "eth0".parse().expect("interface"),
+        namespace: "team-a".parse().expect("namespace"),
+        pod: format!("web-{offset}").parse().expect("pod"),
+        network: Some("k8s".to_owned()),
+        netns: None,
+        since: clock::now_millis() - 3 * 3_600_000,
+    }
+}
