@@ -3,9 +3,15 @@
 use anyhow::{Context, Result};
 use common::error::chain;
 use common::server::terminated;
-use controller::config::{Config, Mode, ServeConfig, StandaloneConfig};
+#[cfg(feature = "etcd")]
+use controller::config::ServeConfig;
+use controller::config::{Config, Mode, StandaloneConfig};
 use controller::server;
 use std::process::ExitCode;
+
+#[cfg(not(feature = "etcd"))]
+const WITHOUT_ETCD: &str = "this program was built without etcd: build it with the feature `etcd`, which is on by default \
+                            and needs protoc, or run `coil-controller standalone`";
 
 fn main() -> ExitCode {
     match run() {
@@ -26,7 +32,10 @@ fn run() -> Result<()> {
         .context("can't start the runtime")?;
     runtime.block_on(async {
         match mode {
+            #[cfg(feature = "etcd")]
             Mode::Serve(config) => serve(config).await,
+            #[cfg(not(feature = "etcd"))]
+            Mode::Serve(_) => Err(anyhow::anyhow!(WITHOUT_ETCD)),
             Mode::Standalone(config) => standalone(config).await,
         }
     })
@@ -44,12 +53,4 @@ async fn serve(config: ServeConfig) -> Result<()> {
     let binds = config.listen.binds()?;
     let store = config.etcd.connect()?;
     Ok(server::run(store, &binds, terminated()).await?)
-}
-
-#[cfg(not(feature = "etcd"))]
-async fn serve(_: ServeConfig) -> Result<()> {
-    anyhow::bail!(
-        "this program was built without etcd: build it with the feature `etcd` (on by default, needs protoc), or run \
-         `coil-controller standalone`"
-    )
 }

@@ -68,7 +68,9 @@ impl Controller {
 
     /// What a terminal shows of these lines, all of which must succeed.
     pub(crate) fn transcript(&self, lines: &[&str]) -> String {
-        lines.iter().map(|line| format!("$ coilctl {line}\n{}\n", self.ok(line))).collect()
+        let shown: Vec<String> =
+            lines.iter().map(|line| format!("$ coilctl {line}\n{}", self.ok(line))).collect();
+        shown.join("\n")
     }
 
     pub(crate) fn json(&self, line: &str) -> Value {

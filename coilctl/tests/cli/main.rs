@@ -1,4 +1,5 @@
 //! The built program against a real controller on a unix socket.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod failures;
 mod fixture;

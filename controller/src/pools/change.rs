@@ -201,7 +201,7 @@ async fn refuse_if_leased(
     Err(Error::InUse {
         pool: pool.clone(),
         what: what.to_owned(),
-        leased,
+        leased: count,
         nodes: nodes.into_iter().collect(),
     })
 }

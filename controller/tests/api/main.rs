@@ -1,4 +1,5 @@
 //! The admin API over real stores: every route, status and race.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod addresses;
 mod fixture;

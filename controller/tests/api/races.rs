@@ -90,8 +90,8 @@ async fn race(path: &str, body: &str) -> u32 {
                 (leasing.await.expect("no panic"), deleted)
             }
         };
-        let leases = store.count(&keys::leases(&pool("default"))).await.expect("count");
-        assert_eq!(leases, u64::from(leased));
+        let count = store.count(&keys::leases(&pool("default"))).await.expect("count");
+        assert_eq!(count, u64::from(leased));
         match status {
             200 => {
                 assert!(!leased, "round {round}: a lease in what was deleted: {answer}");
