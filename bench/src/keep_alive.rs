@@ -99,13 +99,26 @@ impl Churn {
     }
 }
 
+/// For how long clients come and go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    /// Until all together have taken that many addresses.
+    Taken(usize),
+    /// Until the time is over.
+    Over(Duration),
+}
+
 /// Lets clients, all at once and each over its own connection, take an address and give it back, again and
-/// again until the time is over.
-pub(crate) fn churn(socket: &Path, clients: usize, time: Duration) -> Result<Churn> {
+/// again.
+pub(crate) fn churn(socket: &Path, clients: usize, until: Until) -> Result<Churn> {
     let connections: Vec<_> =
         (0..clients).map(|client| Ok((client, KeepAlive::connect(socket)?))).collect::<Result<_>>()?;
+    let is_over = |taken: usize, elapsed: Duration| match until {
+        Until::Taken(count) => taken * clients >= count,
+        Until::Over(time) => elapsed >= time,
+    };
     let (parts, elapsed) =
-        at_once(connections, |(client, connection)| come_and_go(connection, client, time))?;
+        at_once(connections, |(client, connection)| come_and_go(connection, client, is_over))?;
     let mut seen = Churn { elapsed, ..Churn::default() };
     for part in parts {
         seen.posts.append(part.posts);
@@ -114,11 +127,15 @@ pub(crate) fn churn(socket: &Path, clients: usize, time: Duration) -> Result<Chu
     Ok(seen)
 }
 
-fn come_and_go(mut connection: KeepAlive, client: usize, time: Duration) -> Result<Churn> {
+fn come_and_go(
+    mut connection: KeepAlive,
+    client: usize,
+    is_over: impl Fn(usize, Duration) -> bool,
+) -> Result<Churn> {
     let mut seen = Churn::default();
     let start = Instant::now();
-    for number in 0.. {
-        let container = container_id(client, number);
+    while !is_over(seen.posts.len(), start.elapsed()) {
+        let container = container_id(client, seen.posts.len());
         let (post, delete) = (post(&container), delete(&container));
         let before = Instant::now();
         connection.exchange(&post)?;
@@ -126,10 +143,6 @@ fn come_and_go(mut connection: KeepAlive, client: usize, time: Duration) -> Resu
         connection.exchange(&delete)?;
         seen.posts.push(between - before);
         seen.deletes.push(between.elapsed());
-        seen.elapsed = start.elapsed();
-        if seen.elapsed >= time {
-            break;
-        }
     }
     Ok(seen)
 }

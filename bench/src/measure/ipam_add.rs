@@ -52,7 +52,7 @@ fn measure(section: &mut Section, effort: Effort, held: u32, limit: f64) -> Resu
     let [adds, dels] = take_turns(&contenders, effort.of(ROUNDS))?;
     ensure!(rig::held(&controller.socket())? == count, "coild does not hold {held} any more");
     ensure!(host_local.held()? == count, "host-local does not hold {held} any more");
-    let [coil, rival, nothing, _] = &adds;
+    let [coil, rival, nothing, floor] = &adds;
     let with = format!("{held} addresses held");
     section.goal(
         format!("ADD of coil / of host-local, {with}"),
@@ -66,7 +66,9 @@ fn measure(section: &mut Section, effort: Effort, held: u32, limit: f64) -> Resu
         coil.ratio(nothing),
         Unit::Ratio,
     );
-    for (contender, samples) in contenders.iter().zip(adds.clone()) {
+    let floor = coil.ratio(floor);
+    section.figure(format!("ADD of coil / bare durable round trip, {with}"), floor, Unit::Ratio);
+    for (contender, samples) in contenders.iter().zip(adds) {
         section.times(format!("{} ADD, {with}", contender.name), samples);
     }
     for (contender, samples) in contenders.iter().zip(dels).take(2) {
