@@ -33,7 +33,7 @@ test: deps ## Run all tests, with real etcd, containerd, podman and network name
 lint: deps ## Check format, lints, documentation and the links in it
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(CARGO) test --locked -p coil-tests --test docs
 
 ci: lint test ## What the continuous integration runs

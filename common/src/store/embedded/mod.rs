@@ -1,7 +1,7 @@
 //! The store in one process, on redb: in a file, durable before it answers, or in memory. Both are the same
 //! engine and differ only in where redb keeps its pages.
 //!
-//! * [`file`]: the database, opened, checked, and opened anew after a failed write
+//! * [`file`](mod@file): the database, opened, checked, and opened anew after a failed write
 //! * [`tables`]: its tables, and what a change does to them
 //! * [`writer`]: the one writer, which commits changes in batches
 //! * [`history`]: the recent changes, for watches
