@@ -3,6 +3,7 @@
 use crate::api::{Context, router};
 use coild::config::NodeConfig;
 use coild::daemon::{Daemon, DaemonError};
+use common::error::chain;
 use common::server::{Bind, BindError, Limits, Listener, serve};
 use common::store::embedded::Embedded;
 use common::store::schema::{SchemaError, ensure_schema};
@@ -34,16 +35,36 @@ pub enum ServerError {
     Daemon(#[from] DaemonError),
 }
 
-/// Serves the API until `shutdown` is done.
+/// Serves the API until `shutdown` is done. A store that does not answer yet is waited for.
 pub async fn run(
     store: Arc<dyn Store>,
     binds: &[Bind],
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    ensure_schema(store.as_ref()).await?;
+    tokio::pin!(shutdown);
+    tokio::select! {
+        usable = usable(store.as_ref()) => usable?,
+        () = &mut shutdown => return Ok(()),
+    }
     let listeners = listen(binds).await?;
     serve(listeners, router(Context { store }), Limits::default(), shutdown).await;
     Ok(())
+}
+
+/// How long to wait before asking again a store that did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits until the store answers, and makes sure that its layout is ours.
+async fn usable(store: &dyn Store) -> Result<(), SchemaError> {
+    loop {
+        match ensure_schema(store).await {
+            Err(SchemaError::Store(error)) if error.is_unavailable() => {
+                tracing::warn!(error = %chain(&error), "nothing is served before the store answers");
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn listen(binds: &[Bind]) -> Result<Vec<Listener>, BindError> {

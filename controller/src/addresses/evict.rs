@@ -2,10 +2,11 @@
 //! the exact allocation, and waits a while for the node to follow it.
 
 use super::{Located, locate};
+use crate::blocks::mirror;
 use crate::error::Error;
 use crate::nodes::is_alive;
 use common::name::NodeName;
-use common::store::record::{self, Evict};
+use common::store::record::{self, Allocation, Evict};
 use common::store::retry::{Attempts, seed};
 use common::store::{Compare, Event, KeyRange, Op, Revision, Store, StoreError, Txn, keys};
 use common::wire::admin::{AddressState, Eviction};
@@ -33,10 +34,15 @@ pub async fn evict(store: &dyn Store, address: IpAddr, patience: Duration) -> Re
         return Ok(Eviction { detail, message });
     }
     let done = match timeout(patience, deleted(store, &key, ordered)).await {
-        Ok(done) => done?,
+        Ok(done) => done? || store.get(&key).await?.is_none(),
         Err(_) => false,
     };
-    let message = if done || store.get(&key).await?.is_none() {
+    if let (true, Some(held)) = (done, &located.held) {
+        // What is shown next should agree; when it does so late, that is no failure.
+        let block = keys::block(&node, &detail.pool, located.unit);
+        let _ = timeout(MIRROR_TIME, mirrored(store, &block, held, ordered)).await;
+    }
+    let message = if done {
         detail.state = AddressState::Free;
         format!("node {node} has freed {address}")
     } else {
@@ -58,6 +64,32 @@ async fn order(store: &dyn Store, located: &Located) -> Result<(NodeName, Revisi
         .when(Compare::CreateRevision(keys::lease(&detail.pool, *unit), *lease))
         .then(Op::Put(keys::evict(node, detail.address), record::encode(&order)));
     Ok((node.clone(), store.txn(txn).await?))
+}
+
+/// How long to wait for the mirror to show that an address is free.
+const MIRROR_TIME: Duration = Duration::from_secs(2);
+
+/// Waits until the node's mirror does not show an allocation any more.
+async fn mirrored(
+    store: &dyn Store,
+    block: &str,
+    held: &Allocation,
+    since: Revision,
+) -> Result<(), StoreError> {
+    let only = KeyRange { from: block.to_owned(), to: format!("{block}\0") };
+    let mut events = store.watch(&only, since + 1).await?;
+    while let Some(event) = events.recv().await {
+        match event? {
+            Event::Put(entry) => {
+                let mirror = mirror(block, &entry.value).unwrap_or_default();
+                if !mirror.held.iter().any(|other| other.sequence == held.sequence) {
+                    return Ok(());
+                }
+            }
+            Event::Delete(..) => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the order is gone.

@@ -134,6 +134,7 @@ async fn a_live_node_frees_exactly_that_allocation() {
     let reply = api.ok(200, "DELETE", "/v1/addresses/10.64.0.9", "").await;
     assert_eq!((&reply["state"], &reply["attachment"]["container-id"]), (&json!("free"), &json!("c9")));
     assert!(reply["message"].as_str().expect("message").contains("node n1 has freed 10.64.0.9"));
+    assert_eq!(api.ok(200, "GET", "/v1/addresses/10.64.0.9", "").await["state"], "free", "at once");
     let order = follower.await.expect("followed");
     assert_eq!(order, Evict { sequence: 109, container: allocation(9).container });
 }
@@ -148,6 +149,8 @@ async fn follow_one_order(store: Arc<dyn Store>, mut orders: Watch) -> Evict {
                     .when(Compare::ModRevision(entry.key.clone(), entry.mod_revision))
                     .then(Op::Delete(entry.key));
                 store.txn(done).await.expect("done");
+                let api = Api::on(store);
+                api.mirror("n1", "default", "10.64.0.0", &[0, 1]).await;
                 return order;
             }
             Event::Delete(..) => {}
