@@ -159,8 +159,7 @@ impl Worker {
             opened
         } else {
             let journal = Journal::open(&self.path)?;
-            let mut state = journal.load(self.settings)?;
-            state.touch_all(clock::now_millis());
+            let state = journal.load(self.settings, clock::now_millis())?;
             (journal, state)
         };
         let (journal, state) = self.opened.insert(opened);

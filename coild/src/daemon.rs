@@ -267,6 +267,6 @@ fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Jour
 
 fn read_journal(path: &Path, settings: Settings) -> Result<(Journal, State), JournalError> {
     let journal = Journal::open(path)?;
-    let state = journal.load(settings)?;
+    let state = journal.load(settings, clock::now_millis())?;
     Ok((journal, state))
 }

@@ -155,8 +155,9 @@ impl Journal {
         Ok(txn.open_table(META)?.get(key)?.map(|value| value.value().to_owned()))
     }
 
-    /// Reads all that the node holds.
-    pub fn load(&self, settings: Settings) -> Result<State, JournalError> {
+    /// Reads all that the node holds. Up to where the mirror has written is not journaled, so that every block
+    /// counts as not mirrored since `now`, in milliseconds.
+    pub fn load(&self, settings: Settings, now: u64) -> Result<State, JournalError> {
         let sequence = self.meta(SEQUENCE)?.and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut state = State::new(settings, sequence);
         let txn = self.database.begin_read()?;
@@ -183,6 +184,7 @@ impl Journal {
             state.insert_block(id.clone(), block.token, standing);
             load_slots(&slots, &id, &mut state)?;
         }
+        state.touch_all(now);
         Ok(state)
     }
 
