@@ -93,17 +93,24 @@ async fn a_flipped_byte_is_an_error_or_harmless() {
     filled(&path, 300).await;
     let good = std::fs::read(&path).expect("read");
     let used = good.iter().rposition(|byte| *byte != 0).expect("content") + 1;
-    for position in (0..400).step_by(9).chain((400..used).step_by(5_003)) {
+    let mut found = 0;
+    // redb itself panics on the last of these.
+    for position in (0..400).step_by(9).chain((400..used).step_by(7_003)).chain([28_674]) {
         let mut bytes = good.clone();
         bytes[position] ^= 0x41;
         std::fs::write(&path, &bytes).expect("written");
-        if let Ok(store) = Embedded::open(&path).await {
-            let page = store.list(&KeyRange::prefix("key/"), 1_000).await.expect("listed");
-            let intact = page.items.iter().enumerate().all(|(n, entry)| {
-                entry.key == format!("key/{n:06}") && entry.value == format!("value {n}").repeat(10)
-            });
-            assert!(intact && page.items.len() == 300, "byte {position} changed the content");
-            store.close().await;
+        match Embedded::open(&path).await {
+            Ok(store) => {
+                let page = store.list(&KeyRange::prefix("key/"), 1_000).await.expect("listed");
+                let intact = page.items.iter().enumerate().all(|(n, entry)| {
+                    entry.key == format!("key/{n:06}") && entry.value == format!("value {n}").repeat(10)
+                });
+                assert!(intact && page.items.len() == 300, "byte {position} changed the content");
+                store.close().await;
+            }
+            Err(StoreError::Refused { .. }) => found += 1,
+            Err(error) => panic!("byte {position}: {error:?}"),
         }
     }
+    assert!(found > 5, "some bytes matter");
 }

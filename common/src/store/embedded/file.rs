@@ -1,6 +1,7 @@
 //! The redb database behind an embedded store: how it is made, opened, checked, and opened anew after a
 //! failed write.
 
+use super::checked::open_checked;
 use super::tables;
 use crate::store::StoreError;
 use redb::backends::InMemoryBackend;
@@ -108,17 +109,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
     lock.sync_all().map_err(|error| unreachable_file(directory, error))
 }
 
-/// Opens a database file and checks all of it: redb checks a page's checksum at no other time.
 fn open(path: &Path) -> Result<Database, StoreError> {
-    let length = path.metadata().map_err(|error| unreachable_file(path, error))?.len();
-    if length == 0 {
-        return Err(damaged(path, "the file is empty"));
-    }
-    let mut database =
-        Database::builder().set_cache_size(CACHE).open(path).map_err(|error| unusable(path, error))?;
-    if !database.check_integrity().map_err(|error| unusable(path, error))? {
-        return Err(damaged(path, "a checksum does not match"));
-    }
+    let database = open_checked(path, CACHE).map_err(|error| unusable(path, error))?;
     tables::initialise(&database).map_err(|error| unusable(path, error))??;
     Ok(database)
 }

@@ -1,6 +1,7 @@
 //! The store in one process, on redb: in a file, durable before it answers, or in memory. Both are the same
 //! engine and differ only in where redb keeps its pages.
 //!
+//! * [`checked`]: opens redb databases so that damage is found
 //! * [`file`](mod@file): the database, opened, checked, and opened anew after a failed write
 //! * [`tables`]: its tables, and what a change does to them
 //! * [`writer`]: the one writer, which commits changes in batches
@@ -9,10 +10,13 @@
 //! redb blocks, so that all of it runs on blocking threads. Times to live are kept over a restart, but start
 //! anew with their full length.
 
+mod checked;
 mod file;
 mod history;
 mod tables;
 mod writer;
+
+pub use checked::open_checked;
 
 use super::{Entry, KeyRange, Page, Revision, Store, StoreError, TtlId, Txn, Watch};
 use async_trait::async_trait;
