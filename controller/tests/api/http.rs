@@ -7,6 +7,7 @@ use common::store::Store;
 use common::store::embedded::Embedded;
 use serde_json::Value;
 use std::sync::Arc;
+use tower::ServiceExt;
 
 #[tokio::test]
 async fn unknown_paths_and_wrong_methods() {
@@ -32,6 +33,9 @@ async fn unknown_paths_and_wrong_methods() {
     ] {
         api.fails(405, method, path, "", &["does not have this method"]).await;
     }
+    let request = axum::http::Request::put("/v1/pools").body(Body::empty()).expect("request");
+    let response = api.router.clone().oneshot(request).await.expect("infallible");
+    assert_eq!(response.headers()["allow"], "GET,HEAD,POST");
 }
 
 #[tokio::test]
