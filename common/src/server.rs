@@ -1,9 +1,11 @@
 //! HTTP listeners for the daemons: unix sockets and TCP, with limits on connections, header and request time
 //! and body size, and a shutdown that cuts no request off.
 
+use crate::wire::node::ErrorReply;
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -305,10 +307,17 @@ fn service(
             request.extensions_mut().insert(ConnectInfo(peer));
             Ok(match tokio::time::timeout(request_time, router.oneshot(request)).await {
                 Ok(response) => response.into_response(),
-                Err(_) => axum::http::StatusCode::REQUEST_TIMEOUT.into_response(),
+                Err(_) => timed_out(),
             })
         }
     })
+}
+
+/// The reply to a request that took too long, in the form that all failures have.
+fn timed_out() -> Response {
+    let status = StatusCode::REQUEST_TIMEOUT;
+    let error = "the request took too long".to_owned();
+    (status, Json(ErrorReply { error, status: status.as_u16() })).into_response()
 }
 
 /// Done when the process is told to end, by SIGTERM or SIGINT.
