@@ -42,6 +42,11 @@ fn in_thread<T: Send>(action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| scope.spawn(action).join()).map_err(|_| anyhow!("a thread panicked"))?
 }
 
+/// Whether the kernel knows IPv6.
+pub(crate) fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
+}
+
 /// Names of the interfaces in this thread's namespace.
 pub(crate) fn interfaces() -> Result<Vec<String>> {
     let table = fs::read_to_string("/proc/thread-self/net/dev")?;

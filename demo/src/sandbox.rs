@@ -94,7 +94,8 @@ pub(crate) fn enter() -> Result<()> {
     // The old one serves as well, and in a container it may be the only one allowed.
     let _ = mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), nothing);
     netns::loopback_up()?;
-    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+    let forward_v6 = netns::has_ipv6().then_some("ipv6/conf/all/forwarding");
+    for setting in std::iter::once("ipv4/ip_forward").chain(forward_v6) {
         let file = format!("/proc/sys/net/{setting}");
         fs::write(&file, "1").with_context(|| format!("can't let the kernel forward packets: {file}"))?;
     }
