@@ -5,6 +5,7 @@ use crate::etcd::Etcd;
 use crate::http::{Http, Reply};
 use crate::place::Place;
 use crate::process::Process;
+use crate::tools::directory;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
 use common::wire::node::{AddressReply, StatusReply};
@@ -25,6 +26,7 @@ pub struct Coild {
     dir: TempDir,
     node: String,
     endpoint: String,
+    data: PathBuf,
     args: Vec<String>,
     process: Option<Process>,
 }
@@ -32,8 +34,9 @@ pub struct Coild {
 impl Coild {
     /// A coild that is not started yet.
     pub fn new(place: Place, etcd: &Etcd, node: &str) -> Result<Self> {
-        let (dir, endpoint) = (tempfile::tempdir()?, etcd.endpoint());
-        let coild = Self { place, dir, node: node.to_owned(), endpoint, args: Vec::new(), process: None };
+        let (dir, endpoint) = (directory()?, etcd.endpoint());
+        let (node, data) = (node.to_owned(), dir.path().join("data"));
+        let coild = Self { place, dir, node, endpoint, data, args: Vec::new(), process: None };
         std::fs::write(coild.boot_id_file(), "11111111-1111-4111-8111-111111111111\n")?;
         // Outside of a machine of the test's own, nobody touches the kernel's routes.
         Ok(if place == Place::Here { coild.with(&["--route-table", "none"]) } else { coild })
@@ -51,6 +54,12 @@ impl Coild {
     pub fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
         self
+    }
+
+    /// Keeps its data in another directory of its place.
+    #[must_use]
+    pub fn with_data(self, data: &str) -> Self {
+        Self { data: data.into(), ..self }
     }
 
     /// The command that starts it.
@@ -135,8 +144,8 @@ impl Coild {
     }
 
     /// Its data directory.
-    pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// The file that it takes for the kernel's boot id.

@@ -6,6 +6,7 @@ use crate::etcd::{Etcd, free_ports};
 use crate::http::Http;
 use crate::place::Place;
 use crate::process::Process;
+use crate::tools::directory;
 use crate::tools::{run, text};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
@@ -41,7 +42,7 @@ impl Controller {
 
     fn start(place: Place, args: &[&str]) -> Result<Self> {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        let mut controller = Self { place, dir: tempfile::tempdir()?, args, process: None };
+        let mut controller = Self { place, dir: directory()?, args, process: None };
         controller.run()?;
         Ok(controller)
     }

@@ -2,6 +2,7 @@
 
 use crate::place::Place;
 use crate::process::Process;
+use crate::tools::directory;
 use crate::tools::find;
 use crate::wait::{wait_for, wait_until};
 use anyhow::{Context, Result};
@@ -48,7 +49,7 @@ impl Etcd {
 
     fn try_start(place: Place) -> Result<Self> {
         let [client, peer] = free_ports()?;
-        let mut etcd = Self { place, dir: tempfile::tempdir()?, client, peer, process: None };
+        let mut etcd = Self { place, dir: directory()?, client, peer, process: None };
         etcd.run()?;
         Ok(etcd)
     }

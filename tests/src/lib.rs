@@ -2,7 +2,7 @@
 //! own, and gone without a trace when the value is dropped.
 //!
 //! * [`wait`]: the only place where time passes
-//! * [`tools`]: programs that a test needs, and the package that has them
+//! * [`tools`]: programs that a test needs, and the package that has them; temporary directories
 //! * [`place`]: where a process runs: on the machine itself or in a [`machine`] of the test's own
 //! * [`process`]: a child process with its log
 //! * [`binaries`]: the workspace's programs, built once per run

@@ -4,6 +4,7 @@
 
 use crate::cgroup::Cgroup;
 use crate::place::Place;
+use crate::tools::directory;
 use crate::tools::{find, need_root, run};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
@@ -54,7 +55,7 @@ impl Machine {
             .context("can't start unshare")?;
         let stdin = unshare.stdin.take().context("unshare has a pipe")?;
         let stdout = unshare.stdout.take().context("unshare has a pipe")?;
-        let (cgroup, dir) = (Cgroup::new(), tempfile::tempdir()?);
+        let (cgroup, dir) = (Cgroup::new(), directory()?);
         let mut machine = Self { unshare, _stdin: stdin, anchor: 0, cgroup, dir };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;

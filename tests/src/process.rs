@@ -120,10 +120,11 @@ fn pid(id: u32) -> Result<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::directory;
 
     #[test]
     fn stops_and_tells() -> Result<()> {
-        let dir = tempfile::tempdir()?;
+        let dir = directory()?;
         let mut command = Command::new("sh");
         command.args(["-c", "echo hello; trap 'exit 7' TERM; while :; do read -r _ < /dev/zero; done"]);
         let mut process = Process::start("sh", Place::Here, &mut command, &dir.path().join("log"))?;
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn is_gone_when_dropped() -> Result<()> {
-        let dir = tempfile::tempdir()?;
+        let dir = directory()?;
         let process =
             Process::start("sleep", Place::Here, Command::new("sleep").arg("60"), &dir.path().join("log"))?;
         let pid = process.target;

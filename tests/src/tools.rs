@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tempfile::TempDir;
 
 /// Where Debian keeps the standard CNI plugins.
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
@@ -35,6 +36,11 @@ pub fn need_root() -> Result<()> {
         bail!("this test makes network namespaces and must run as root: use `make test`, or sudo -E");
     }
     Ok(())
+}
+
+/// A temporary directory, removed when dropped, whose name tells where it comes from.
+pub fn directory() -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("coil-test-").tempdir()
 }
 
 /// Runs a command to its end; a failure carries what it printed.
