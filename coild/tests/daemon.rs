@@ -27,16 +27,19 @@ struct Running {
 
 impl Running {
     async fn start(flags: &[&str]) -> Self {
-        let store = Arc::new(Embedded::in_memory().await.expect("store"));
-        let mut running = Self {
+        let mut running = Self::not_yet(flags).await;
+        running.again().await;
+        running
+    }
+
+    async fn not_yet(flags: &[&str]) -> Self {
+        Self {
             dir: tempfile::tempdir().expect("directory"),
-            store,
+            store: Arc::new(Embedded::in_memory().await.expect("store")),
             stop: None,
             daemon: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-        };
-        running.again().await;
-        running
+        }
     }
 
     async fn again(&mut self) {
@@ -143,5 +146,31 @@ async fn a_pool_is_used_up_to_its_last_address_and_recovers() {
     assert_eq!(node.call("DELETE", "/ip/ns/p/c7", "").await.0, 200);
     let (status, given) = node.post("one-more").await;
     assert_eq!(status, 200, "the cooldown gives way when nothing else is free: {given}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_in_a_record_of_a_newer_program_are_found_once_it_can_be_read() {
+    let mut node = Running::not_yet(&[]).await;
+    node.pool("default", &pool(&["10.0.0.0/27"])).await;
+    let put = |key: &str, value: String| Op::Put(key.to_owned(), value.into());
+    let mirror = |version: u32| {
+        let held = json!({"o": 5, "q": 1, "c": "c1", "i": "eth0", "n": "ns", "p": "p", "t": 0});
+        json!({"v": version, "prefix": 28, "held": [held]}).to_string()
+    };
+    let lease = put("lease/default/4-0a000000", json!({"v": 1, "node": "n1"}).to_string());
+    let index = "block/n1/default/4-0a000000";
+    node.store.txn(Txn::new().then(lease).then(put(index, mirror(2)))).await.expect("written");
+    node.again().await;
+    let (_, status) = node.call("GET", "/status", "").await;
+    assert_eq!(status["pods"], json!({}), "{status}");
+    node.stop().await;
+    node.store.txn(Txn::new().then(put(index, mirror(1)))).await.expect("written");
+    node.again().await;
+    let (_, status) = node.call("GET", "/status", "").await;
+    assert_eq!(status["pods"], json!({"c1": "10.0.0.5"}), "{status}");
+    let (status, given) = node.post("c2").await;
+    let address: std::net::Ipv4Addr = given["address"].as_str().expect("address").parse().expect("address");
+    assert!(status == 200 && address.octets()[3] >= 16, "from the other block: {given}");
     node.stop().await;
 }

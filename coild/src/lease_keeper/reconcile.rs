@@ -15,24 +15,28 @@ impl LeaseKeeper {
         let outcome = self.try_reconcile().await;
         self.note(&outcome);
         match outcome {
-            Ok(()) => self.unsure = false,
+            Ok(settled) => self.unsure = !settled,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the leases can't be held against the store");
             }
         }
     }
 
-    async fn try_reconcile(&self) -> Result<(), LeaseError> {
+    /// Returns whether every lease that can be read was dealt with; if not, it is worth another try soon.
+    async fn try_reconcile(&self) -> Result<bool, LeaseError> {
         // The state first: a block that is added after this is in the list or was acquired by this very task.
         let (known, complete) = self.allocator.run(|state, _| (state.leases(), state.is_complete())).await?;
         let stored = list_all(self.store.as_ref(), &keys::blocks(&self.node)).await?;
-        let mut leased = BTreeMap::new();
+        let (mut leased, mut all_read) = (BTreeMap::new(), true);
         for entry in stored.items {
             match parse(&entry) {
                 Ok((id, mirror)) => {
                     leased.insert(id, (entry, mirror));
                 }
-                Err(error) => tracing::error!(error = %chain(&error), "a block in the store is left alone"),
+                Err(error) => {
+                    all_read = false;
+                    tracing::error!(error = %chain(&error), "a block in the store is left alone");
+                }
             }
         }
         for (id, (token, standing)) in &known {
@@ -41,25 +45,30 @@ impl LeaseKeeper {
                 fence(&self.allocator, id, *token).await?;
             }
         }
+        let mut adopted_all = true;
         for (id, (entry, mirror)) in leased {
             if !known.contains_key(&id) {
-                self.adopt(id, &entry, mirror, complete).await?;
+                adopted_all &= self.adopt(id, &entry, mirror, complete).await?;
             }
         }
-        self.allocator.run(|state, _| state.set_complete()).await?;
-        Ok(())
+        // A block that is adopted later would count as empty if the journal counted as complete before.
+        if adopted_all && all_read {
+            self.allocator.run(|state, _| state.set_complete()).await?;
+        }
+        Ok(adopted_all)
     }
 
     /// Takes over a lease of this node that the state does not know. Its index is written first, so that a
     /// release of it that is still on its way fails. What the mirror says of its holders counts only if the
-    /// journal was lost: a complete journal without the block means that nobody holds an address in it.
+    /// journal was lost: a complete journal without the block means that nobody holds an address in it. Returns
+    /// whether it was adopted; it is not if it changed meanwhile.
     async fn adopt(
         &self,
         id: BlockId,
         entry: &Entry,
         mirror: BlockMirror,
         complete: bool,
-    ) -> Result<(), LeaseError> {
+    ) -> Result<bool, LeaseError> {
         let token = entry.create_revision;
         let (standing, holders) =
             if complete { (Standing::Open, Vec::new()) } else { (Standing::Quarantined, mirror.held) };
@@ -72,13 +81,13 @@ impl LeaseKeeper {
             Ok(_) => {}
             Err(StoreError::Conflict) => {
                 tracing::warn!(pool = %id.pool, block = %id.unit, "a lease changed while it was adopted");
-                return Ok(());
+                return Ok(false);
             }
             Err(error) => return Err(error.into()),
         }
         tracing::info!(pool = %id.pool, block = %id.unit, holders = holders.len(), ?standing, "adopted a block");
         self.allocator.run(move |state, now| state.add_block(&id, token, standing, holders, now)).await?;
-        Ok(())
+        Ok(true)
     }
 }
 
