@@ -98,7 +98,7 @@ pub enum Error {
     UnknownNode(NodeName),
     /// The node is alive.
     #[error(
-        "node {node} is alive, and its pods may use its addresses: stop its coild and try again within a minute, or \
+        "node {node} is alive, and its pods may use its addresses: stop its coild and try again in 15 seconds, or \
          use --force if you are sure{}", already(*.released)
     )]
     NodeAlive {

@@ -97,12 +97,17 @@ fn status_of(error: &Error) -> StatusCode {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        let error = chain(&self);
+        let cause = chain(&self);
         if status.is_server_error() {
-            tracing::warn!(status = status.as_u16(), error, "request failed");
+            tracing::warn!(status = status.as_u16(), error = cause, "request failed");
         } else {
-            tracing::debug!(status = status.as_u16(), error, "request refused");
+            tracing::debug!(status = status.as_u16(), error = cause, "request refused");
         }
+        let error = match self {
+            // Which call of which library failed is for the log.
+            Self::Case(Error::Store(error)) => error.to_string(),
+            _ => cause,
+        };
         (status, Json(Failure { status: status.as_u16(), error })).into_response()
     }
 }
