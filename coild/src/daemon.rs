@@ -82,7 +82,11 @@ impl Daemon {
         let instance = instance_id(&self.data_dir)?;
         let presence = Presence::new(Arc::clone(&self.store), node.clone(), instance, boot);
         // The name is claimed before a socket appears: of two daemons, the second must not answer.
-        enter(&presence, complete).await?;
+        tokio::pin!(shutdown);
+        tokio::select! {
+            entered = enter(&presence, complete) => entered?,
+            () = &mut shutdown => return Ok(()),
+        }
         let (allocator, thread) = Allocator::start(journal, state, settings).map_err(DaemonError::Thread)?;
         let metrics = Arc::new(Metrics::default());
         let (keeper, leases, inbox) =

@@ -6,6 +6,7 @@
 use crate::state::{BlockId, Change, Holder, Settings, Standing, State};
 use common::ipam::Pool;
 use common::name::PoolName;
+use common::store::embedded::open_checked;
 use common::store::record::{self, Allocation, RecordError};
 use common::store::{Revision, keys};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -51,7 +52,7 @@ impl JournalError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Open { source, .. } | Self::Storage(source) => match source.as_ref() {
-                redb::Error::Corrupted(_) => true,
+                redb::Error::Corrupted(_) | redb::Error::RepairAborted => true,
                 redb::Error::Io(error) => {
                     matches!(
                         error.kind(),
@@ -117,8 +118,12 @@ impl Journal {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|error| failed(redb::Error::Io(error)))?;
         }
-        let database =
-            Database::builder().set_cache_size(CACHE).create(path).map_err(|error| failed(error.into()))?;
+        // What is there must be intact as a whole: nothing may be given from what a damaged page says.
+        let database = match std::fs::metadata(path) {
+            Ok(meta) if meta.len() > 0 => open_checked(path, CACHE),
+            _ => Database::builder().set_cache_size(CACHE).create(path),
+        };
+        let database = database.map_err(|error| failed(error.into()))?;
         let journal = Self { database, path: path.to_owned() };
         // An existing journal is opened without a write, so that it can be read while the disk is full.
         if !journal.has_tables()? {

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use coild::config::Config;
 use coild::daemon::Daemon;
-use common::server::terminated;
+use common::server::{keep_files_private, terminated};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
+    keep_files_private();
     let config: Config = common::config::parse()?;
     coild::logging::start(&config.log).context("--log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -128,8 +128,9 @@ impl Presence {
             if let Some(ttl) = self.claimed() {
                 tokio::time::sleep(TTL / 4).await;
                 match self.store.renew_ttl(ttl).await {
-                    Ok(()) => {}
-                    Err(StoreError::UnknownTtl) => self.set_claimed(None),
+                    Ok(()) if self.is_registered().await => {}
+                    // The TTL ran out, or an operator removed the node while it lives: it registers anew.
+                    Ok(()) | Err(StoreError::UnknownTtl) => self.set_claimed(None),
                     Err(error) => tracing::warn!(error = %chain(&error), "can't renew the node's liveness"),
                 }
                 continue;
@@ -143,6 +144,11 @@ impl Presence {
                 }
             }
         }
+    }
+
+    /// Whether the node's record is there; a store that fails does not say that it is not.
+    async fn is_registered(&self) -> bool {
+        !matches!(self.store.get(&keys::node(&self.node)).await, Ok(None))
     }
 
     /// Gives up the claim, so that a replacement need not wait for the TTL.

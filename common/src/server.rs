@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Group};
 use std::fmt;
 use std::future::Future;
@@ -318,6 +319,12 @@ fn timed_out() -> Response {
     let status = StatusCode::REQUEST_TIMEOUT;
     let error = "the request took too long".to_owned();
     (status, Json(ErrorReply { error, status: status.as_u16() })).into_response()
+}
+
+/// Makes the files of this process readable by its user alone, from now on. Sockets have permissions of their
+/// own.
+pub fn keep_files_private() {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }
 
 /// Done when the process is told to end, by SIGTERM or SIGINT.

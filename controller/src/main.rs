@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use common::error::chain;
-use common::server::terminated;
+use common::server::{keep_files_private, terminated};
 #[cfg(feature = "etcd")]
 use controller::config::ServeConfig;
 use controller::config::{Config, Mode, StandaloneConfig};
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Config { mode } = common::config::parse()?;
+    keep_files_private();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -47,8 +47,8 @@ pub enum ApiError {
     #[error("{0}")]
     Malformed(String),
     /// The body can't be read.
-    #[error("the body can't be read")]
-    Body(#[from] BytesRejection),
+    #[error("the body can't be read: {}", .0.body_text())]
+    Body(BytesRejection),
     /// There is no such route.
     #[error("there is nothing at this path")]
     UnknownPath,
@@ -67,6 +67,12 @@ pub enum ApiError {
     /// The node can't serve this at the moment.
     #[error("{0}")]
     NotReady(String),
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::Body(rejection)
+    }
 }
 
 impl ApiError {

@@ -1,7 +1,7 @@
 //! What the journal gives back is what was committed.
 
 use super::*;
-use crate::state::tests::{Driven, SETTINGS, step};
+use crate::state::tests::{Driven, SETTINGS, Step, step};
 use proptest::prelude::*;
 
 fn commit(journal: &Journal, state: &mut State) {
@@ -56,7 +56,10 @@ fn a_damaged_journal_is_an_error_and_no_panic() {
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("journal.redb");
     let mut node = Driven::new();
-    node.state.set_boot("b".to_owned());
+    node.apply(&Step::AddBlock { number: 0 });
+    for container in 0..12 {
+        node.apply(&Step::Allocate { container, dual: false, wake: false });
+    }
     let journal = Journal::open(&path).expect("opened");
     commit(&journal, &mut node.state);
     drop(journal);
@@ -70,4 +73,16 @@ fn a_damaged_journal_is_an_error_and_no_panic() {
     }
     std::fs::write(&path, "this is no journal").expect("overwritten");
     assert!(Journal::open(&path).is_err());
+    let used = whole.iter().rposition(|byte| *byte != 0).expect("content");
+    for position in (0..used).step_by(used / 60) {
+        let mut bytes = whole.clone();
+        bytes[position] ^= 0x41;
+        std::fs::write(&path, &bytes).expect("damaged");
+        let outcome =
+            std::panic::catch_unwind(|| Journal::open(&path).and_then(|journal| journal.load(SETTINGS, 0)));
+        match outcome.expect("no panic") {
+            Ok(state) => assert_eq!(picture(&state, 0), picture(&node.state, 0), "byte {position}"),
+            Err(error) => assert!(error.is_damage(), "byte {position}: {error:?}"),
+        }
+    }
 }
