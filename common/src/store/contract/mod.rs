@@ -1,6 +1,7 @@
 //! What every store must do, as a suite that runs against any of them. A check panics when it does not hold.
 //!
 //! * [`txn`]: transactions, compares, limits
+//! * [`leases`]: many that lease from one pool
 //! * [`read`]: single keys, pages, ranges, counts
 //! * [`watch`]: changes, past and present
 //! * [`ttl`]: keys that expire
@@ -15,6 +16,7 @@ use futures_util::future::{BoxFuture, join_all};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod leases;
 pub mod read;
 pub mod ttl;
 pub mod txn;
@@ -51,6 +53,7 @@ pub const CHECKS: &[Check] = checks![
     txn::limits,
     txn::big_values,
     txn::nothing_is_lost_between_read_and_write,
+    leases::a_pool_is_shared_out,
     read::single_keys,
     read::pages,
     read::odd_keys,

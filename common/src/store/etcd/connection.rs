@@ -5,8 +5,9 @@ use super::config::EtcdConfig;
 use super::error::{Verdict, is_auth_disabled, store_error, timed_out, verdict};
 use crate::store::{Revision, StoreError};
 use etcd_client::{Client, ConnectOptions, Error, KvClient, LeaseClient, WatchClient};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 /// The largest answer that is read. etcd has no limit of its own; callers ask for pages.
@@ -36,25 +37,30 @@ pub(super) struct Connection {
     options: ConnectOptions,
     credentials: Option<(String, String)>,
     request_timeout: Duration,
-    state: Mutex<State>,
+    /// The member that is talked to.
+    current: AtomicUsize,
+    /// Never held while waiting for anything.
+    members: Mutex<Members>,
+    /// Held while connecting, so that those who wait share the connection.
+    connecting: tokio::sync::Mutex<()>,
 }
 
-struct State {
-    /// The member that is talked to.
-    current: usize,
-    members: Vec<Option<Member>>,
+struct Members {
+    connected: Vec<Option<Member>>,
     generation: u64,
 }
 
 impl Connection {
     pub(super) fn new(config: &EtcdConfig) -> Result<Self, StoreError> {
-        let members = config.endpoints.iter().map(|_| None).collect();
+        let connected = config.endpoints.iter().map(|_| None).collect();
         Ok(Self {
             endpoints: config.endpoints.clone(),
             options: config.options()?,
             credentials: config.credentials()?,
             request_timeout: config.request_timeout,
-            state: Mutex::new(State { current: 0, members, generation: 0 }),
+            current: AtomicUsize::new(0),
+            members: Mutex::new(Members { connected, generation: 0 }),
+            connecting: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -72,7 +78,7 @@ impl Connection {
         let deadline = Instant::now() + self.request_timeout;
         let mut attempts = self.endpoints.len() + 1;
         loop {
-            let index = self.state.lock().await.current;
+            let index = self.current.load(Ordering::Relaxed);
             let endpoint = &self.endpoints[index];
             let mut generation = None;
             let attempt = async {
@@ -81,8 +87,8 @@ impl Connection {
                 request(member).await
             };
             let Ok(outcome) = timeout_at(deadline, attempt).await else {
-                self.forget(index, generation).await;
-                self.avoid(index).await;
+                self.forget(index, generation);
+                self.avoid(index);
                 return Err(timed_out(endpoint, self.request_timeout));
             };
             let error = match outcome {
@@ -92,15 +98,15 @@ impl Connection {
             attempts -= 1;
             let again = match verdict(&error) {
                 Verdict::NotSent => {
-                    self.avoid(index).await;
+                    self.avoid(index);
                     true
                 }
                 Verdict::Unknown => {
-                    self.avoid(index).await;
+                    self.avoid(index);
                     repeat == Repeat::Allowed
                 }
                 Verdict::Unauthenticated => {
-                    self.forget(index, generation).await;
+                    self.forget(index, generation);
                     true
                 }
                 Verdict::Final => false,
@@ -111,24 +117,28 @@ impl Connection {
         }
     }
 
-    /// A connected member, authenticated if there is a password. Who waits meanwhile shares the connection.
+    /// A connected member, authenticated if there is a password.
     async fn member(&self, index: usize) -> Result<Member, Error> {
-        let mut state = self.state.lock().await;
-        if let Some(member) = &state.members[index] {
+        if let Some(member) = &self.members().connected[index] {
+            return Ok(member.clone());
+        }
+        let _connecting = self.connecting.lock().await;
+        if let Some(member) = &self.members().connected[index] {
             return Ok(member.clone());
         }
         let client = match self.connect(index, true).await {
             Err(error) if is_auth_disabled(&error) => self.connect(index, false).await?,
             outcome => outcome?,
         };
-        state.generation += 1;
+        let mut members = self.members();
+        members.generation += 1;
         let member = Member {
             kv: client.kv_client().max_decoding_message_size(MAX_ANSWER),
             lease: client.lease_client(),
             watch: client.watch_client().max_decoding_message_size(MAX_ANSWER),
-            generation: state.generation,
+            generation: members.generation,
         };
-        state.members[index] = Some(member.clone());
+        members.connected[index] = Some(member.clone());
         Ok(member)
     }
 
@@ -141,19 +151,21 @@ impl Connection {
     }
 
     /// Talks to the next member from now on, unless somebody has seen to that already.
-    async fn avoid(&self, index: usize) {
-        let mut state = self.state.lock().await;
-        if state.current == index {
-            state.current = (index + 1) % self.endpoints.len();
-        }
+    fn avoid(&self, index: usize) {
+        let next = (index + 1) % self.endpoints.len();
+        // It fails if another one was chosen meanwhile.
+        let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Connects and authenticates anew the next time, unless somebody has done so already.
-    async fn forget(&self, index: usize, generation: Option<u64>) {
-        let mut state = self.state.lock().await;
-        let known = state.members[index].as_ref().map(|member| member.generation);
-        if known == generation {
-            state.members[index] = None;
+    fn forget(&self, index: usize, generation: Option<u64>) {
+        let connected = &mut self.members().connected[index];
+        if connected.as_ref().map(|member| member.generation) == generation {
+            *connected = None;
         }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
