@@ -165,6 +165,37 @@ fn one_free_unit_of_a_million_is_found_by_counting() {
     assert!(leases.reads <= 50 && leases.keys <= 8_192, "{} reads, {} keys", leases.reads, leases.keys);
 }
 
+/// Wherever the only free unit is, no border between two reads hides it.
+#[test]
+fn one_free_unit_is_found_in_every_place() {
+    let space = Space::new(Family::V4, 0, &[range(0x0a00_0000, 0x0a00_1800)], &[]).expect("valid");
+    let all: Vec<Unit> = units(&space).collect();
+    let place = |number: u128| usize::try_from(number - 0x0a00_0000).unwrap_or(usize::MAX);
+    for hole in 0..all.len() {
+        let mut search = Search::new(&space, 0);
+        let found = loop {
+            match search.step() {
+                Step::Found(unit) => break unit,
+                Step::Full => panic!("{} is free and was not found", all[hole]),
+                Step::Count { run } => {
+                    let (first, last) = (place(run.first), place(run.last));
+                    let taken = last - first + usize::from(!(first..=last).contains(&hole));
+                    search.counted(taken as u64);
+                }
+                Step::Page { run, .. } => {
+                    let (first, last) = (place(run.first), place(run.last));
+                    let mut leased = all[first..=last].to_vec();
+                    if (first..=last).contains(&hole) {
+                        leased.remove(hole - first);
+                    }
+                    search.page(&leased, false);
+                }
+            }
+        };
+        assert_eq!(found, all[hole]);
+    }
+}
+
 #[test]
 fn a_lost_unit_is_followed_by_the_next_one() {
     let (space, mut leases) = scattered(0, 0);
