@@ -284,7 +284,7 @@ pub trait Store: Send + Sync {
     /// One key.
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
 
-    /// The first `limit` entries of a range.
+    /// The first `limit` entries of a range; with 0, only whether it has any.
     async fn list(&self, range: &KeyRange, limit: usize) -> Result<Page<Entry>, StoreError>;
 
     /// The first `limit` keys of a range, without their values.
@@ -300,7 +300,8 @@ pub trait Store: Send + Sync {
     /// a gap, by a watch from r + 1.
     async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError>;
 
-    /// Grants a time to live, which starts now.
+    /// Grants a time to live, which starts now. A store may make it longer: etcd rounds up to seconds, and
+    /// grants no less than a few.
     async fn grant_ttl(&self, ttl: Duration) -> Result<TtlId, StoreError>;
 
     /// Starts a time to live anew.
