@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Blocks in one transaction.
 const BATCH: usize = 100;
+/// Bytes of records in one transaction, unless a single one has more.
+const BATCH_BYTES: usize = Txn::MAX_BYTES / 2;
 /// Pause after the store failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -65,11 +67,7 @@ impl Mirror {
         if items.is_empty() {
             return Ok(Flushed::All);
         }
-        let txn = items.iter().fold(Txn::new(), |txn, item| {
-            txn.when(Compare::CreateRevision(keys::lease(&item.id.pool, item.id.unit), item.token)).then(
-                Op::Put(keys::block(&self.node, &item.id.pool, item.id.unit), record::encode(&item.record)),
-            )
-        });
+        let (items, txn) = self.batch(items);
         match self.store.txn(txn).await {
             Ok(_) => {
                 self.metrics.mirror_writes.add(1);
@@ -79,12 +77,35 @@ impl Mirror {
                 noted.map(|()| Flushed::More).map_err(|_| ())
             }
             Err(StoreError::Conflict) => self.fence_lost(&items).await,
+            Err(error @ StoreError::Refused { .. }) => {
+                self.metrics.store_errors.add(1);
+                tracing::error!(error = %chain(&error), blocks = items.len(), "the store refuses the mirror's record");
+                Err(())
+            }
             Err(error) => {
                 self.metrics.store_errors.add(1);
                 tracing::debug!(error = %chain(&error), "the mirror falls behind");
                 Err(())
             }
         }
+    }
+
+    /// The transaction for the first of these blocks, as many as fit into one; and those blocks.
+    fn batch(&self, items: Vec<MirrorItem>) -> (Vec<MirrorItem>, Txn) {
+        let (mut taken, mut txn, mut bytes) = (Vec::new(), Txn::new(), 0);
+        for item in items {
+            let value = record::encode(&item.record);
+            bytes += value.len();
+            if bytes > BATCH_BYTES && !taken.is_empty() {
+                break;
+            }
+            let (pool, unit) = (&item.id.pool, item.id.unit);
+            txn = txn
+                .when(Compare::CreateRevision(keys::lease(pool, unit), item.token))
+                .then(Op::Put(keys::block(&self.node, pool, unit), value));
+            taken.push(item);
+        }
+        (taken, txn)
     }
 
     /// Fences the blocks among these whose leases are gone; an error if there are none, as the conflict is

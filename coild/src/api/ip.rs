@@ -10,11 +10,10 @@ use axum::http::Uri;
 use axum::response::Json;
 use common::ipam::Family;
 use common::name::{ContainerId, IfName, NameError, PodText};
-use common::server::Peer;
+use common::server::{Peer, parse_object};
 use common::wire::node::{AddressReply, AllocateRequest, AssignedAddress, AttachmentId, ReleaseReply};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -25,7 +24,7 @@ pub(super) async fn allocate(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<AddressReply>, ApiError> {
     let started = Instant::now();
-    let ask = ask(object(&body?)?)?;
+    let ask = ask(parse_object(&body?).map_err(ApiError::Malformed)?)?;
     let AttachmentId { container_id, interface } = ask.attachment.clone();
     let (namespace, pod) = (ask.namespace.clone(), ask.pod.clone());
     let outcome = context.sources.allocate(ask).await;
@@ -74,17 +73,8 @@ pub(super) async fn release(
     Ok(Json(ReleaseReply { address, addresses, status: 200 }))
 }
 
-/// Parses a body that must be a JSON object; the error names the field.
-pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let malformed = |reason: String| ApiError::Malformed(format!("the body is invalid: {reason}"));
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed("it must be a JSON object".to_owned()));
-    }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| malformed(error.to_string()))?;
-    json.end().map_err(|error| malformed(error.to_string()))?;
-    Ok(value)
-}
+/// Longest name of a CNI network, in bytes.
+const MAX_NETWORK: usize = 512;
 
 fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
     let mut addresses = request.addresses;
@@ -108,6 +98,10 @@ fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
             return Err(ApiError::Malformed(format!("addresses: more than one of {family}")));
         }
     }
+    let network = request.network;
+    if network.as_ref().is_some_and(|network| network.len() > MAX_NETWORK) {
+        return Err(ApiError::Malformed(format!("network: longer than {MAX_NETWORK} bytes")));
+    }
     // A namespace that coild can't see is no evidence: its absence must not look like the container's end.
     let netns =
         request.netns.filter(|path| path.starts_with('/') && sandboxes::look(path) == Sighting::Alive);
@@ -119,7 +113,7 @@ fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
         families,
         pool: request.pool,
         addresses,
-        network: request.network,
+        network,
         netns,
     })
 }

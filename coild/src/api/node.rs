@@ -1,6 +1,5 @@
 //! The node as a whole: status, health, metrics, and garbage collection of a network.
 
-use super::ip::object;
 use super::{ApiError, Context};
 use crate::lease_keeper::Want;
 use crate::state::{Need, PoolSummary, Summary};
@@ -11,6 +10,7 @@ use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Json};
 use common::ipam::Family;
 use common::name::PoolName;
+use common::server::parse_object;
 use common::wire::node::{AttachmentId, CollectReply, CollectRequest, StatusReply};
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -27,7 +27,7 @@ pub(super) async fn collect(
     State(context): State<Context>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<CollectReply>, ApiError> {
-    let request: CollectRequest = object(&body?)?;
+    let request: CollectRequest = parse_object(&body?).map_err(ApiError::Malformed)?;
     let valid: HashSet<AttachmentId> = request.valid_attachments.into_iter().collect();
     let network = request.network.clone();
     let freed = context.sources.allocator.run(move |state, now| state.collect(&network, &valid, now)).await?;

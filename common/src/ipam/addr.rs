@@ -135,8 +135,9 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// The largest unit that a node may lease: 2^16 addresses.
-    pub const MAX_BITS: u8 = 16;
+    /// The largest unit that a node may lease: 2^10 addresses, so that the mirror of one is a single record of a
+    /// size that etcd takes.
+    pub const MAX_BITS: u8 = 10;
 
     /// The unit of 2^`bits` addresses that the address belongs to. `bits` above the family's count as all.
     pub fn containing(address: IpAddr, bits: u8) -> Self {

@@ -184,7 +184,7 @@ fn rested(freed_at: u64, now: u64, cooldown: u64) -> bool {
     now.abs_diff(freed_at) >= cooldown
 }
 
-/// A block has at most 2^16 addresses, so that a count of them always fits.
+/// A block has at most 2^10 addresses, so that a count of them always fits.
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

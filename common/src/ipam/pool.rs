@@ -204,11 +204,11 @@ mod tests {
             (pool(&["10.0.0.0/16", "10.0.4.0/24"]), "overlap"),
             (pool(&["10.0.0.0/29"]), "smaller than a block (/28)"),
             (pool(&["fd00::/126"]), "smaller than a block (/124)"),
-            (Pool { block_size: 33, ..pool(&["10.0.0.0/16"]) }, "block_size 33 is not between 16 and 32"),
-            (Pool { block_size: 15, ..pool(&["10.0.0.0/8"]) }, "block_size 15"),
+            (Pool { block_size: 33, ..pool(&["10.0.0.0/16"]) }, "block_size 33 is not between 22 and 32"),
+            (Pool { block_size: 21, ..pool(&["10.0.0.0/8"]) }, "block_size 21"),
             (
                 Pool { block_size: 31, block_gateway: BlockGateway::First, ..pool(&["10.0.0.0/16"]) },
-                "not between 16 and 30",
+                "not between 22 and 30",
             ),
         ] {
             let error = pool.validate().expect_err(reason).to_string();

@@ -170,7 +170,7 @@ impl Space {
             && after.checked_sub(1).is_some_and(|position| number <= self.usable[position].1)
     }
 
-    /// The offsets in a unit that are never given, as inclusive runs in order. The unit has at most 2^16
+    /// The offsets in a unit that are never given, as inclusive runs in order. The unit has at most 2^32
     /// addresses.
     pub fn unusable_offsets(&self, unit: Unit) -> Vec<(u32, u32)> {
         let range = unit.range();

@@ -9,6 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use common::name::NameError;
+use common::server::parse_object;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -21,19 +22,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Object<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        parse_object(&Bytes::from_request(request, state).await?).map(Self)
+        let body = Bytes::from_request(request, state).await?;
+        parse_object(&body).map(Self).map_err(ApiError::Malformed)
     }
-}
-
-fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let malformed = |reason: String| ApiError::Malformed(format!("the body is invalid: {reason}"));
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed("it must be a JSON object".to_owned()));
-    }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| malformed(error.to_string()))?;
-    json.end().map_err(|error| malformed(error.to_string()))?;
-    Ok(value)
 }
 
 /// The one parameter of a path, percent-decoded: a name.

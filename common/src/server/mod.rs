@@ -2,6 +2,10 @@
 //! and body size, and a shutdown that cuts no request off.
 
 use crate::wire::node::ErrorReply;
+mod json;
+
+pub use json::parse_object;
+
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::StatusCode;
