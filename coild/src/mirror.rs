@@ -67,14 +67,17 @@ impl Mirror {
         if items.is_empty() {
             return Ok(Flushed::All);
         }
+        let behind = items.len();
         let (items, txn) = self.batch(items);
         match self.store.txn(txn).await {
             Ok(_) => {
                 self.metrics.mirror_writes.add(1);
+                // What changes from here on waits for the next window, so that a busy node writes no more often.
+                let all = items.len() == behind && behind < BATCH;
                 let written: Vec<(BlockId, u64)> =
                     items.into_iter().map(|item| (item.id, item.version)).collect();
                 let noted = self.allocator.run(move |state, now| state.mirrored(&written, now)).await;
-                noted.map(|()| Flushed::More).map_err(|_| ())
+                noted.map(|()| if all { Flushed::All } else { Flushed::More }).map_err(|_| ())
             }
             Err(StoreError::Conflict) => self.fence_lost(&items).await,
             Err(error @ StoreError::Refused { .. }) => {
