@@ -5,6 +5,7 @@ use anyhow::Result;
 use coil_tests::cluster::{Cluster, held};
 use coil_tests::coild::Coild;
 use coil_tests::wait::wait_until;
+use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 /// A request that waits for the store would take seconds.
@@ -20,14 +21,8 @@ fn mirror_agrees(cluster: &Cluster, coild: &Coild, within: Duration) -> Result<(
     })
 }
 
-#[test]
-fn add_and_del_go_on_without_etcd() -> Result<()> {
-    let mut cluster = Cluster::start("--subnet 10.64.0.0/16")?;
-    let coild = cluster.coild("n1", &[])?;
-    coild.allocate("before")?;
-    mirror_agrees(&cluster, &coild, Duration::from_secs(5))?;
-
-    cluster.etcd.stop()?;
+/// Ten ADDs and DELs, none of which may wait for etcd.
+fn ten_adds_and_dels(coild: &Coild) -> Result<()> {
     let timely = |what: &str, action: &dyn Fn() -> Result<()>| -> Result<()> {
         let start = Instant::now();
         action()?;
@@ -42,9 +37,37 @@ fn add_and_del_go_on_without_etcd() -> Result<()> {
     }
     timely("DEL", &|| coild.free("before").map(|_| ()))?;
     assert_eq!(coild.status()?.pods.keys().collect::<Vec<_>>(), ["c9"]);
+    Ok(())
+}
 
+#[test]
+fn add_and_del_go_on_without_etcd() -> Result<()> {
+    let mut cluster = Cluster::start("--subnet 10.64.0.0/16")?;
+    let coild = cluster.coild("n1", &[])?;
+    coild.allocate("before")?;
+    mirror_agrees(&cluster, &coild, Duration::from_secs(5))?;
+    cluster.etcd.stop()?;
+    ten_adds_and_dels(&coild)?;
     cluster.etcd.run()?;
     mirror_agrees(&cluster, &coild, CATCH_UP)
+}
+
+/// Worse than a server that is gone: one that accepts connections and never answers.
+#[test]
+fn add_and_del_go_on_while_etcd_hangs() -> Result<()> {
+    let mut cluster = Cluster::start("--subnet 10.64.0.0/16")?;
+    let mut coild = cluster.coild("n1", &[])?;
+    coild.allocate("before")?;
+    mirror_agrees(&cluster, &coild, Duration::from_secs(5))?;
+    cluster.etcd.signal(Signal::SIGSTOP)?;
+    ten_adds_and_dels(&coild)?;
+    // A start does not wait for ever either.
+    coild.kill()?;
+    coild.run()?;
+    assert_eq!(coild.status()?.pods.keys().collect::<Vec<_>>(), ["c9"]);
+    coild.allocate("more")?;
+    cluster.etcd.signal(Signal::SIGCONT)?;
+    mirror_agrees(&cluster, &coild, Duration::from_secs(10))
 }
 
 #[test]

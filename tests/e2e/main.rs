@@ -11,6 +11,7 @@ mod etcd_outage;
 mod fenced;
 mod instance;
 mod journal_lost;
+mod orphans;
 mod plugin_errors;
 mod plugin_ipam;
 mod plugin_main;

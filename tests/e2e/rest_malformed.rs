@@ -5,7 +5,10 @@ use anyhow::{Context, Result};
 use coil_tests::cluster::Cluster;
 use coil_tests::coild::request;
 use serde_json::json;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 const POOL: &str = "--subnet 10.64.0.0/16";
 
@@ -140,6 +143,26 @@ fn huge_and_broken_requests_do_no_harm() -> Result<()> {
         http.get("/healthz")?.expect(200)?;
     }
     assert!(coild.status()?.attachments.is_empty());
+    Ok(())
+}
+
+#[test]
+fn clients_that_say_nothing_hold_nobody_up() -> Result<()> {
+    let cluster = Cluster::start(POOL)?;
+    let coild = cluster.coild("n1", &[])?;
+    let silent: Vec<UnixStream> =
+        (0..300).map(|_| UnixStream::connect(coild.socket())).collect::<Result<_, _>>()?;
+    for (n, mut stream) in silent.iter().enumerate() {
+        // Some have begun a request that they never finish.
+        stream.write_all(&b"POST /ip HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"[..n % 51])?;
+    }
+    let start = Instant::now();
+    for n in 0..20 {
+        coild.allocate(&format!("c{n}"))?;
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    drop(silent);
+    assert_eq!(coild.status()?.pods.len(), 20);
     Ok(())
 }
 

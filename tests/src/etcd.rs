@@ -6,6 +6,7 @@ use crate::tools::directory;
 use crate::tools::find;
 use crate::wait::{wait_for, wait_until};
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -90,6 +91,11 @@ impl Etcd {
     pub fn kill(&mut self) -> Result<()> {
         let mut process = self.process.take().context("etcd does not run")?;
         process.kill()
+    }
+
+    /// Sends a signal: SIGSTOP makes it a server that accepts connections and never answers.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.as_mut().context("etcd does not run")?.signal(signal)
     }
 
     /// A command that talks to it, from its place.
