@@ -27,7 +27,8 @@ impl Samples {
         self.0.len()
     }
 
-    /// The least time that at least `percent` of all did not exceed (nearest rank); zero without samples.
+    /// The least time that at least `percent` of all did not exceed (nearest rank): the shortest with 0, the
+    /// longest with 100. Zero without samples.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
@@ -70,6 +71,7 @@ mod tests {
         let all = samples((1..=200).rev());
         assert_eq!(all.median(), Duration::from_millis(100));
         assert_eq!(all.percentile(99), Duration::from_millis(198));
+        assert_eq!(all.percentile(0), Duration::from_millis(1));
         assert_eq!(all.percentile(100), Duration::from_millis(200));
         assert_eq!(samples([7]).percentile(1), Duration::from_millis(7));
         assert_eq!(samples([]).median(), Duration::ZERO);

@@ -92,10 +92,10 @@ impl Report {
 
 impl Serialize for Timing {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Timing", 6)?;
+        let mut fields = serializer.serialize_struct("Timing", 7)?;
         fields.serialize_field("what", &self.what)?;
         fields.serialize_field("count", &self.samples.len())?;
-        for (name, percent) in [("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)] {
+        for (name, percent) in [("min", 0), ("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)] {
             fields.serialize_field(name, &millis(self.samples.percentile(percent)))?;
         }
         fields.end()
