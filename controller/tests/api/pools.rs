@@ -33,7 +33,7 @@ async fn a_pool_is_created_shown_and_deleted() {
 async fn extremes_have_counts() {
     let api = Api::new().await;
     for (name, subnet, block, blocks) in
-        [("all4", "0.0.0.0/0", "16", json!(65_536)), ("all6", "::/0", "124", json!(u64::MAX))]
+        [("all4", "0.0.0.0/0", "22", json!(4_194_304)), ("all6", "::/0", "124", json!(u64::MAX))]
     {
         let body = format!(
             r#"{{"name":"{name}","subnets":["{subnet}"],"block_size":{},"block_size_v6":124}}"#,
