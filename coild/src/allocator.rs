@@ -122,35 +122,38 @@ impl Worker {
             let changes = state.take_changes();
             let committed =
                 if changes.is_empty() { Ok(()) } else { journal.commit(&changes, state.sequence()) };
-            let outcome = self.committed(&changes, committed);
+            let outcome = self.note(&changes, committed);
+            let durable = outcome.is_ok();
             for finish in finishes {
                 finish(outcome.clone());
+            }
+            // Those who wait for an answer come first.
+            if durable {
+                self.announce(&changes);
             }
         }
     }
 
-    /// Counts a commit and tells the others. After a failure the truth is what is on disk: the state is dropped,
-    /// and read again before the next job.
-    fn committed(
-        &mut self,
-        changes: &[Change],
-        outcome: Result<(), JournalError>,
-    ) -> Result<(), AllocatorError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.signals.commits.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = outcome {
+    /// Counts a commit. After a failure the truth is what is on disk: the state is dropped, and read again before
+    /// the next job.
+    fn note(&mut self, changes: &[Change], outcome: Result<(), JournalError>) -> Result<(), AllocatorError> {
+        self.signals.commits.fetch_add(u64::from(!changes.is_empty()), Ordering::Relaxed);
+        outcome.map_err(|error| {
             tracing::error!(error = %chain(&error), "a commit to the journal failed");
             self.signals.failed_commits.fetch_add(1, Ordering::Relaxed);
             self.opened = None;
-            return Err(AllocatorError::Journal(Arc::new(error)));
+            AllocatorError::Journal(Arc::new(error))
+        })
+    }
+
+    /// Tells the other tasks what was committed.
+    fn announce(&self, changes: &[Change]) {
+        if !changes.is_empty() {
+            self.signals.changed.notify_one();
         }
-        self.signals.changed.notify_one();
         if changes.iter().any(Change::is_about_blocks) {
             self.signals.blocks.notify_one();
         }
-        Ok(())
     }
 
     /// Journal and state; opened anew if the last commit failed.

@@ -9,8 +9,9 @@ use common::name::PoolName;
 use common::store::embedded::open_checked;
 use common::store::record::{self, Allocation, RecordError};
 use common::store::{Revision, keys};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +109,8 @@ enum Slot {
 pub struct Journal {
     database: Database,
     path: PathBuf,
+    /// Sequence numbers up to this one are noted as given.
+    reserved: Cell<u64>,
 }
 
 impl Journal {
@@ -124,7 +127,7 @@ impl Journal {
             _ => Database::builder().set_cache_size(CACHE).create(path),
         };
         let database = database.map_err(|error| failed(error.into()))?;
-        let journal = Self { database, path: path.to_owned() };
+        let journal = Self { database, path: path.to_owned(), reserved: Cell::new(0) };
         // An existing journal is opened without a write, so that it can be read while the disk is full.
         if !journal.has_tables()? {
             let txn = journal.database.begin_write()?;
@@ -164,6 +167,7 @@ impl Journal {
     /// counts as not mirrored since `now`, in milliseconds.
     pub fn load(&self, settings: Settings, now: u64) -> Result<State, JournalError> {
         let sequence = self.meta(SEQUENCE)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.reserved.set(sequence);
         let mut state = State::new(settings, sequence);
         let txn = self.database.begin_read()?;
         let mut pools = BTreeMap::new();
@@ -193,14 +197,24 @@ impl Journal {
         Ok(state)
     }
 
-    /// Writes changes, all or none, durably.
+    /// Writes changes, all or none, durably. `sequence` is the last number that was given; numbers are reserved
+    /// ahead, so that most commits need not write it, and after a restart they go on behind the reserved ones.
     pub fn commit(&self, changes: &[Change], sequence: u64) -> Result<(), JournalError> {
         let txn = self.database.begin_write()?;
-        write(&txn, changes, sequence)?;
-        Ok(txn.commit()?)
+        write(&txn, changes)?;
+        if sequence <= self.reserved.get() {
+            return Ok(txn.commit()?);
+        }
+        let reserved = sequence.saturating_add(RESERVE);
+        txn.open_table(META)?.insert(SEQUENCE, reserved.to_string().as_str())?;
+        txn.commit()?;
+        self.reserved.set(reserved);
+        Ok(())
     }
 }
 
+/// How many sequence numbers are reserved at once.
+const RESERVE: u64 = 1_024;
 /// Pages of the file that are kept in memory: enough for the upper levels and what is hot.
 const CACHE: usize = 4 << 20;
 
@@ -231,23 +245,53 @@ fn load_slots(
     Ok(())
 }
 
-fn write(txn: &WriteTransaction, changes: &[Change], sequence: u64) -> Result<(), JournalError> {
-    let mut meta = txn.open_table(META)?;
-    let mut slots = txn.open_table(SLOTS)?;
-    let mut blocks = txn.open_table(BLOCKS)?;
+/// Writes changes. Only tables that change are opened, as each one costs a page or two to be written and synced.
+fn write(txn: &WriteTransaction, changes: &[Change]) -> Result<(), JournalError> {
+    if changes.iter().any(Change::is_about_blocks) {
+        write_blocks(&mut txn.open_table(BLOCKS)?, changes)?;
+    }
     for change in changes {
         match change {
-            Change::PutBlock { id, token, standing } => {
-                let standing = match standing {
-                    Standing::Open => StandingRecord::Open,
-                    Standing::Quarantined => StandingRecord::Quarantined,
-                    Standing::Fenced => StandingRecord::Fenced,
-                };
-                let block = BlockRecord { prefix: id.unit.net().prefix_len(), token: *token, standing };
-                blocks.insert(block_key(id).as_str(), &*record::encode(&block))?;
+            Change::Pools(pools) => write_pools(txn, pools)?,
+            Change::Boot(boot) => {
+                txn.open_table(META)?.insert(BOOT, boot.as_str())?;
             }
+            Change::Complete => {
+                txn.open_table(META)?.insert(COMPLETE, "1")?;
+            }
+            Change::PutBlock { .. }
+            | Change::RemoveBlock(_)
+            | Change::Hold(..)
+            | Change::Rest(..)
+            | Change::Clear(..) => {}
+        }
+    }
+    write_slots(&mut txn.open_table(SLOTS)?, changes)
+}
+
+type ByteTable<'txn> = Table<'txn, &'static str, &'static [u8]>;
+
+fn write_blocks(blocks: &mut ByteTable<'_>, changes: &[Change]) -> Result<(), JournalError> {
+    for change in changes {
+        if let Change::PutBlock { id, token, standing } = change {
+            let standing = match standing {
+                Standing::Open => StandingRecord::Open,
+                Standing::Quarantined => StandingRecord::Quarantined,
+                Standing::Fenced => StandingRecord::Fenced,
+            };
+            let block = BlockRecord { prefix: id.unit.net().prefix_len(), token: *token, standing };
+            blocks.insert(block_key(id).as_str(), &*record::encode(&block))?;
+        } else if let Change::RemoveBlock(id) = change {
+            blocks.remove(block_key(id).as_str())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_slots(slots: &mut ByteTable<'_>, changes: &[Change]) -> Result<(), JournalError> {
+    for change in changes {
+        match change {
             Change::RemoveBlock(id) => {
-                blocks.remove(block_key(id).as_str())?;
                 let (from, to) = slot_range(id);
                 slots.retain_in(from.as_str()..to.as_str(), |_, _| false)?;
             }
@@ -262,16 +306,9 @@ fn write(txn: &WriteTransaction, changes: &[Change], sequence: u64) -> Result<()
             Change::Clear(id, offset) => {
                 slots.remove(slot_key(id, *offset).as_str())?;
             }
-            Change::Pools(pools) => write_pools(txn, pools)?,
-            Change::Boot(boot) => {
-                meta.insert(BOOT, boot.as_str())?;
-            }
-            Change::Complete => {
-                meta.insert(COMPLETE, "1")?;
-            }
+            Change::PutBlock { .. } | Change::Pools(_) | Change::Boot(_) | Change::Complete => {}
         }
     }
-    meta.insert(SEQUENCE, sequence.to_string().as_str())?;
     Ok(())
 }
 

@@ -20,7 +20,8 @@ fn run() -> anyhow::Result<()> {
     keep_files_private();
     let config: Config = common::config::parse()?;
     coild::logging::start(&config.log).context("--log")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One thread for all sockets, besides the allocator's: an ADD is a chain of wake-ups, and each one more costs.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = config.etcd.connect()?;
         let daemon = Daemon { config: config.node, data_dir: config.data_dir, listen: config.listen, store };

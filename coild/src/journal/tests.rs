@@ -33,7 +33,7 @@ proptest! {
             journal = Journal::open(&path).expect("reopened");
             let read = journal.load(SETTINGS, node.now).expect("read");
             prop_assert_eq!(picture(&read, node.now), picture(&node.state, node.now));
-            prop_assert_eq!(read.sequence(), node.state.sequence());
+            prop_assert!(read.sequence() >= node.state.sequence(), "a number would be given twice");
             let open = read.leases().values().filter(|(_, standing)| *standing != Standing::Fenced).count();
             prop_assert_eq!(read.behind(usize::MAX).len(), open, "the mirror may have missed the last changes");
         }
