@@ -5,6 +5,7 @@ use crate::allocator::{Allocator, AllocatorError};
 use crate::lease_keeper::{LeaseError, LeaseRequests, Want};
 use crate::state::{AllocateError, Ask, Need};
 use crate::watcher::Watcher;
+use common::ipam::Family;
 use common::wire::node::AssignedAddress;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -97,9 +98,10 @@ impl Sources {
             .allocator
             .run(move |state, now| {
                 let outcome = state.allocate(&ask, wake, now);
-                let low = outcome.iter().flatten().any(|given: &AssignedAddress| {
-                    state.is_low(&given.pool, common::ipam::Family::of(given.address), now)
-                });
+                let low = outcome
+                    .iter()
+                    .flatten()
+                    .any(|given: &AssignedAddress| state.is_low(&given.pool, Family::of(given.address)));
                 (outcome, low)
             })
             .await?;

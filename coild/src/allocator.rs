@@ -1,11 +1,10 @@
-//! The allocator: the one thread that changes what the node holds. Jobs queue up while a commit is in
+//! The allocator: the one task that changes what the node holds. Jobs queue up while a commit is in
 //! progress, are applied together, and share the next commit; nobody hears of a result before it is durable.
 
 use crate::journal::{Journal, JournalError};
 use crate::state::{Change, Settings, State};
 use common::clock;
 use common::error::chain;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -52,23 +51,13 @@ pub struct Allocator {
 }
 
 impl Allocator {
-    /// Starts the thread. It ends, and closes the journal, when the last handle is dropped.
-    pub fn start(
-        journal: Journal,
-        state: State,
-        settings: Settings,
-    ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+    /// An allocator, and the worker that does its jobs. The worker ends, and closes the journal, when the last
+    /// handle is dropped.
+    pub fn new(journal: Journal, state: State, settings: Settings) -> (Self, Worker) {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let signals = Arc::new(Signals::default());
-        let mut worker = Worker {
-            path: journal.path().to_owned(),
-            settings,
-            signals: Arc::clone(&signals),
-            opened: Some((journal, state)),
-        };
-        let thread =
-            std::thread::Builder::new().name("allocator".to_owned()).spawn(move || worker.run(queue))?;
-        Ok((Self { jobs, signals }, thread))
+        let worker = Worker { queue, settings, signals: Arc::clone(&signals), journal, state: Some(state) };
+        (Self { jobs, signals }, worker)
     }
 
     /// What happens in the allocator.
@@ -95,53 +84,61 @@ impl Allocator {
     }
 }
 
-struct Worker {
-    path: PathBuf,
+/// Does the allocator's jobs.
+pub struct Worker {
+    queue: mpsc::Receiver<Job>,
     settings: Settings,
     signals: Arc<Signals>,
-    /// `None` after a commit failed, until the journal is opened anew.
-    opened: Option<(Journal, State)>,
+    journal: Journal,
+    /// `None` after a commit failed, until the state is read from the journal again.
+    state: Option<State>,
 }
 
 impl Worker {
-    fn run(&mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.blocking_recv() {
-            let (journal, state) = match self.recover() {
-                Ok(opened) => opened,
-                Err(error) => {
-                    let error = AllocatorError::Journal(Arc::new(error));
-                    first(Err(error))(Ok(()));
-                    continue;
-                }
-            };
-            let mut finishes = vec![first(Ok(state))];
-            while finishes.len() < BATCH {
-                let Ok(job) = queue.try_recv() else { break };
-                finishes.push(job(Ok(state)));
-            }
-            let changes = state.take_changes();
-            let committed =
-                if changes.is_empty() { Ok(()) } else { journal.commit(&changes, state.sequence()) };
-            let outcome = self.note(&changes, committed);
-            let durable = outcome.is_ok();
-            for finish in finishes {
-                finish(outcome.clone());
-            }
-            // Those who wait for an answer come first.
-            if durable {
-                self.announce(&changes);
-            }
+    /// Does jobs until the last handle of the allocator is dropped. A commit blocks the thread while the disk
+    /// syncs: what shares the thread should be what waits for the disk anyway.
+    pub async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            // The requests that came in meanwhile are read first, and so share the commit.
+            tokio::task::yield_now().await;
+            self.work(first);
         }
     }
 
-    /// Counts a commit. After a failure the truth is what is on disk: the state is dropped, and read again before
-    /// the next job.
-    fn note(&mut self, changes: &[Change], outcome: Result<(), JournalError>) -> Result<(), AllocatorError> {
+    fn work(&mut self, first: Job) {
+        let mut state = match self.recover() {
+            Ok(state) => state,
+            Err(error) => {
+                let error = AllocatorError::Journal(Arc::new(error));
+                first(Err(error))(Ok(()));
+                return;
+            }
+        };
+        let mut finishes = vec![first(Ok(&mut state))];
+        while finishes.len() < BATCH {
+            let Ok(job) = self.queue.try_recv() else { break };
+            finishes.push(job(Ok(&mut state)));
+        }
+        let changes = state.take_changes();
+        let committed = if changes.is_empty() { Ok(()) } else { self.journal.commit(&changes, &state) };
+        let outcome = self.note(&changes, committed);
+        for finish in finishes {
+            finish(outcome.clone());
+        }
+        // After a failure the truth is what was acknowledged: the state is read again before the next job.
+        if outcome.is_ok() {
+            self.state = Some(state);
+            // Those who wait for an answer come first.
+            self.announce(&changes);
+        }
+    }
+
+    /// Counts a commit.
+    fn note(&self, changes: &[Change], outcome: Result<(), JournalError>) -> Result<(), AllocatorError> {
         self.signals.commits.fetch_add(u64::from(!changes.is_empty()), Ordering::Relaxed);
         outcome.map_err(|error| {
             tracing::error!(error = %chain(&error), "a commit to the journal failed");
             self.signals.failed_commits.fetch_add(1, Ordering::Relaxed);
-            self.opened = None;
             AllocatorError::Journal(Arc::new(error))
         })
     }
@@ -156,16 +153,8 @@ impl Worker {
         }
     }
 
-    /// Journal and state; opened anew if the last commit failed.
-    fn recover(&mut self) -> Result<(&Journal, &mut State), JournalError> {
-        let opened = if let Some(opened) = self.opened.take() {
-            opened
-        } else {
-            let journal = Journal::open(&self.path)?;
-            let state = journal.load(self.settings, clock::now_millis())?;
-            (journal, state)
-        };
-        let (journal, state) = self.opened.insert(opened);
-        Ok((journal, state))
+    /// The state; read from the journal if the last commit failed.
+    fn recover(&mut self) -> Result<State, JournalError> {
+        self.state.take().map_or_else(|| self.journal.load(self.settings, clock::now_millis()), Ok)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::allocate::Sources;
 use crate::allocator::Allocator;
+use crate::answering::Answering;
 use crate::api::{self, Context};
 use crate::config::{NodeConfig, RouteTable};
 use crate::journal::{Journal, JournalError};
@@ -17,7 +18,7 @@ use crate::watcher::Watcher;
 use common::clock;
 use common::error::chain;
 use common::name::{NameError, NodeName};
-use common::server::{Bind, BindError, Limits, Listener, serve};
+use common::server::{Bind, BindError};
 use common::store::schema::{SchemaError, ensure_schema};
 use common::store::{Store, StoreError};
 use std::future::Future;
@@ -39,8 +40,8 @@ pub enum DaemonError {
     /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The allocator's thread can't be started.
-    #[error("can't start the allocator")]
+    /// The thread that answers can't be started.
+    #[error("can't start a thread")]
     Thread(#[source] std::io::Error),
     /// The node's name can't be used.
     #[error(transparent)]
@@ -87,7 +88,8 @@ impl Daemon {
             entered = enter(&presence, complete) => entered?,
             () = &mut shutdown => return Ok(()),
         }
-        let (allocator, thread) = Allocator::start(journal, state, settings).map_err(DaemonError::Thread)?;
+        let (allocator, worker) = Allocator::new(journal, state, settings);
+        let answering = Answering::start(worker).map_err(DaemonError::Thread)?;
         let metrics = Arc::new(Metrics::default());
         let (keeper, leases, inbox) =
             LeaseKeeper::new(node.clone(), Arc::clone(&self.store), allocator.clone(), Arc::clone(&metrics));
@@ -98,7 +100,6 @@ impl Daemon {
             leases,
         };
         let keeper = catch_up(&watcher, keeper).await;
-        let listeners = self.listeners().await?;
         let mirror = Arc::new(Mirror {
             node: node.clone(),
             store: Arc::clone(&self.store),
@@ -111,29 +112,33 @@ impl Daemon {
         self.start_tasks(&mut tasks, &mirror, &watcher);
         let sources = Sources { allocator, leases: watcher.leases.clone(), watcher: watcher.clone() };
         let router = api::router(Context { sources, metrics });
+        let serving = answering.serve(self.binds(), router).await?;
         tracing::info!(
-            %node, socket = %self.config.socket.display(),
-            listen = listeners.iter().find_map(Listener::tcp_address).map(tracing::field::display),
+            %node, socket = %self.config.socket.display(), listen = serving.tcp.map(tracing::field::display),
             version = env!("CARGO_PKG_VERSION"), "coild is ready"
         );
-        let outcome = until_stopped(listeners, router, &presence, shutdown).await;
+        let outcome = tokio::select! {
+            () = shutdown => Ok(()),
+            lost = presence.keep() => Err(lost.into()),
+        };
+        // The name stays claimed while requests are finished.
+        tokio::select! {
+            () = serving.end() => {}
+            () = keep_on(&presence), if outcome.is_ok() => {}
+        }
         let _ = tokio::time::timeout(FLUSH_TIME, mirror.finish()).await;
         tasks.shutdown().await;
         let _ = tokio::time::timeout(FLUSH_TIME, presence.end()).await;
         // These were the last handles: the journal is closed when the thread has ended.
         drop(mirror);
         drop(watcher);
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        answering.end().await;
         tracing::info!("coild has stopped");
         outcome
     }
 
-    async fn listeners(&self) -> Result<Vec<Listener>, BindError> {
-        let mut listeners = vec![Listener::bind(&self.config.bind()).await?];
-        if let Some(address) = self.listen {
-            listeners.push(Listener::bind(&Bind::Tcp(address)).await?);
-        }
-        Ok(listeners)
+    fn binds(&self) -> Vec<Bind> {
+        std::iter::once(self.config.bind()).chain(self.listen.map(Bind::Tcp)).collect()
     }
 
     fn start_tasks(&self, tasks: &mut JoinSet<()>, mirror: &Arc<Mirror>, watcher: &Watcher) {
@@ -169,35 +174,10 @@ async fn catch_up(watcher: &Watcher, mut keeper: LeaseKeeper) -> LeaseKeeper {
     keeper
 }
 
-/// Serves until the shutdown, or until another installation takes the node's name.
-async fn until_stopped(
-    listeners: Vec<Listener>,
-    router: axum::Router,
-    presence: &Presence,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), DaemonError> {
-    let (lost, name_lost) = tokio::sync::oneshot::channel();
-    let keep = async {
-        let error = presence.keep().await;
-        let _ = lost.send(());
-        error
-    };
-    let stop = async {
-        tokio::select! {
-            () = shutdown => {}
-            _ = name_lost => {}
-        }
-    };
-    tokio::pin!(keep);
-    let serving = serve(listeners, router, Limits::default(), stop);
-    tokio::pin!(serving);
-    tokio::select! {
-        () = &mut serving => Ok(()),
-        error = &mut keep => {
-            serving.await;
-            Err(error.into())
-        }
-    }
+/// Keeps the claim to the node's name, and never ends.
+async fn keep_on(presence: &Presence) {
+    presence.keep().await;
+    std::future::pending::<()>().await;
 }
 
 /// Checks the store's layout and claims the node's name. Without the store, a node whose journal is complete
@@ -241,20 +221,24 @@ fn read_boot_id(path: &Path) -> Result<String, DaemonError> {
 /// Opens the journal. A damaged one is set aside, and the node starts as after the loss of its journal. After a
 /// reboot nothing that was held before survives, unless its sandbox does.
 fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Journal, State), JournalError> {
-    let path = data_dir.join("journal.redb");
-    let (journal, mut state) = match read_journal(&path, settings) {
+    let path = data_dir.join("journal");
+    let (mut journal, mut state) = match read_journal(&path, settings) {
         Err(error) if error.is_damage() => {
             let aside = path.with_extension(format!("damaged-{}", clock::now_millis()));
             tracing::error!(
                 error = %chain(&error), aside = %aside.display(),
                 "the journal is damaged; it is set aside and rebuilt from the store and from what runs"
             );
-            std::fs::rename(&path, aside).map_err(|error| JournalError::Storage(Box::new(error.into())))?;
+            std::fs::rename(&path, aside).map_err(|source| JournalError::Io {
+                what: "set aside",
+                path: path.clone(),
+                source,
+            })?;
             read_journal(&path, settings)?
         }
         outcome => outcome?,
     };
-    if journal.boot()?.as_deref() == Some(boot) {
+    if state.boot() == Some(boot) {
         return Ok((journal, state));
     }
     let survives =
@@ -265,7 +249,7 @@ fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Jour
     }
     state.set_boot(boot.to_owned());
     let changes = state.take_changes();
-    journal.commit(&changes, state.sequence())?;
+    journal.commit(&changes, &state)?;
     Ok((journal, state))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * [`state`]: what the node holds, pure
 //! * [`journal`]: the same, on disk
-//! * [`allocator`]: the one thread that changes it
+//! * [`allocator`]: the one task that changes it; [`answering`]: the thread that it shares with the sockets
 //! * [`mirror`], [`lease_keeper`], [`watcher`], [`presence`]: the store's side
 //! * [`reconcile`], [`sandboxes`], [`routes`]: the kernel's side
 //! * [`allocate`]: the use case
@@ -11,6 +11,7 @@
 
 pub mod allocate;
 pub mod allocator;
+pub mod answering;
 pub mod api;
 pub mod config;
 pub mod daemon;

@@ -24,7 +24,7 @@ fn an_address_that_cannot_be_journaled_is_not_given() -> Result<()> {
     // `dd` fails when nothing more fits.
     ensure!(machine.run("dd if=/dev/zero of=/run/small/filler bs=4k").is_err(), "the disk is not full");
     let mut refused = None;
-    for n in 0..2_000 {
+    for n in 0..20_000 {
         let container = format!("c{n}");
         let reply = coild.add(&container)?;
         if reply.status != 200 {

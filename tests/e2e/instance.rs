@@ -43,6 +43,6 @@ fn two_on_one_data_directory_are_told_apart() -> Result<()> {
     let first = cluster.coild("n1", &[])?;
     let output = first.command()?.output()?;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("journal"), "{}", text(&output));
+    assert!(text(&output).contains("data directory"), "{}", text(&output));
     first.allocate("c1").map(|_| ())
 }

@@ -48,7 +48,7 @@ fn the_mirror_knows_the_holders() -> Result<()> {
         Ok(cluster.mirror("n1")? == held(&coild.status()?))
     })?;
     coild.kill()?;
-    std::fs::remove_file(coild.data().join("journal.redb"))?;
+    std::fs::remove_file(coild.data().join("journal"))?;
     coild.run()?;
     let status = coild.status()?;
     assert_eq!(status.attachments.iter().map(|held| held.address).collect::<BTreeSet<_>>(), addresses);
@@ -73,7 +73,7 @@ fn what_the_mirror_missed_is_seen_in_the_namespaces() -> Result<()> {
     let addresses = pods(&machine, &plugin, &config)?;
     coild.kill()?;
     assert!(cluster.mirror("n1")?.is_empty(), "the mirror was written in its window");
-    std::fs::remove_file(coild.data().join("journal.redb"))?;
+    std::fs::remove_file(coild.data().join("journal"))?;
     coild.run()?;
     assert_untouched(&machine, &coild, &addresses, "early")?;
     wait_until("the quarantine to end", Duration::from_secs(15), || {

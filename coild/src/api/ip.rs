@@ -34,10 +34,13 @@ pub(super) async fn allocate(
     let Some(first) = addresses.first().cloned() else {
         return Err(ApiError::NotAssigned(interface.to_string()));
     };
-    tracing::info!(
-        %namespace, %pod, container = %container_id, %interface, address = %first.address, pool = %first.pool,
-        %peer, micros = started.elapsed().as_micros(), "address given"
-    );
+    let (micros, address, pool) = (started.elapsed().as_micros(), first.address, first.pool.clone());
+    after_reply(move || {
+        tracing::info!(
+            %namespace, %pod, container = %container_id, %interface, %address, %pool, %peer, micros,
+            "address given"
+        );
+    });
     Ok(Json(AddressReply { first, addresses, status: 200 }))
 }
 
@@ -66,11 +69,19 @@ pub(super) async fn release(
     let addresses = freed.await?;
     context.metrics.deleted.add(1);
     let address = addresses.first().map(IpAddr::to_string).unwrap_or_default();
-    tracing::info!(
-        %namespace, %pod, container = %attachment.container_id, interface = %attachment.interface, address,
-        %peer, micros = started.elapsed().as_micros(), "address freed"
-    );
+    let (micros, freed) = (started.elapsed().as_micros(), address.clone());
+    after_reply(move || {
+        tracing::info!(
+            %namespace, %pod, container = %attachment.container_id, interface = %attachment.interface,
+            address = freed, %peer, micros, "address freed"
+        );
+    });
     Ok(Json(ReleaseReply { address, addresses, status: 200 }))
+}
+
+/// Does what the client need not wait for.
+fn after_reply(work: impl FnOnce() + Send + 'static) {
+    tokio::spawn(async { work() });
 }
 
 /// Longest name of a CNI network, in bytes.

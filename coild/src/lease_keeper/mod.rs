@@ -10,7 +10,7 @@ mod reconcile;
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::metrics::Metrics;
-use crate::state::{BlockId, Need};
+use crate::state::{BlockId, Need, State};
 use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::name::{NodeName, PoolName};
@@ -201,7 +201,7 @@ impl LeaseKeeper {
 
     /// Leases a block for every pool that runs low.
     async fn prefetch(&mut self) {
-        let Ok(needs) = self.allocator.run(|state, now| state.needs(now)).await else { return };
+        let Ok(needs) = self.allocator.run(State::needs).await else { return };
         for need in needs {
             match self.acquire_wanted(&Want::Any(need)).await {
                 Ok(unit) => tracing::debug!(block = %unit, "leased a block ahead of need"),
@@ -214,11 +214,7 @@ impl LeaseKeeper {
         if self.unsure {
             self.reconcile().await;
         }
-        let idle = self.allocator.run(|state, now| {
-            state.wake(now);
-            state.take_idle(now)
-        });
-        let Ok(idle) = idle.await else { return };
+        let Ok(idle) = self.allocator.run(State::take_idle).await else { return };
         for (id, token) in idle {
             let outcome = self.release(&id, token).await;
             self.note(&outcome);

@@ -1,5 +1,6 @@
 //! Giving addresses.
 
+use super::stock::Stock;
 use super::{BlockId, Change, Holder, Place, Standing, State};
 use common::ipam::{BlockGateway, Family, Pool, TakeError, Unit};
 use common::name::{PodText, PoolName};
@@ -90,9 +91,6 @@ pub enum AllocateError {
     Closed(IpAddr),
 }
 
-/// As many addresses of a pool may rest on a node, or as many as are held there, before cooldowns are cut short.
-const MAX_RESTING: usize = 1_024;
-
 impl State {
     /// Gives an attachment one address of each family that it asks for, or none at all. With `wake`, an
     /// address that still rests is given when all others are held.
@@ -106,28 +104,20 @@ impl State {
             return Err(AllocateError::Held { attachment: ask.attachment.clone(), address });
         }
         let pool = self.choose_pool(ask)?;
+        for family in &ask.families {
+            self.wake(&pool, *family, now);
+        }
         // All are chosen before any is taken, so that a failure leaves nothing behind.
         let places: Vec<Place> = ask
             .families
             .iter()
-            .map(|family| self.choose(ask, &pool, *family, wake, now))
+            .map(|family| self.choose(ask, &pool, *family, wake))
             .collect::<Result<_, _>>()?;
         let mut given = Vec::with_capacity(places.len());
         for place in places {
             given.extend(self.take(place, ask, now));
         }
         Ok(given)
-    }
-
-    /// Whether so many addresses rest that the oldest should be given rather than another block be leased: a
-    /// node with much coming and going must not take the pool from the others.
-    pub(super) fn rests_enough(&self, pool: &PoolName, family: Family, now: u64) -> bool {
-        let (mut held, mut resting) = (0, 0);
-        for (_, block) in self.open_blocks(pool, family) {
-            held += block.block.held().len();
-            resting += block.block.unrested(now, self.cooldown());
-        }
-        resting >= held.max(MAX_RESTING)
     }
 
     /// What attachment and pod hold: all addresses with their details, IPv4 first. Empty if the container is
@@ -160,17 +150,10 @@ impl State {
         }
     }
 
-    fn choose(
-        &self,
-        ask: &Ask,
-        pool: &PoolName,
-        family: Family,
-        wake: bool,
-        now: u64,
-    ) -> Result<Place, AllocateError> {
+    fn choose(&self, ask: &Ask, pool: &PoolName, family: Family, wake: bool) -> Result<Place, AllocateError> {
         match ask.addresses.iter().find(|address| Family::of(**address) == family) {
             Some(address) => self.choose_exactly(*address, pool),
-            None => self.choose_next(pool, family, wake, now),
+            None => self.choose_next(pool, family, wake),
         }
     }
 
@@ -196,41 +179,29 @@ impl State {
         }
     }
 
-    fn choose_next(
-        &self,
-        pool: &PoolName,
-        family: Family,
-        wake: bool,
-        now: u64,
-    ) -> Result<Place, AllocateError> {
-        let cooldown = self.cooldown();
+    /// The rotation goes on in the block of the last address, then in those behind it, then from the first on.
+    fn choose_next(&self, pool: &PoolName, family: Family, wake: bool) -> Result<Place, AllocateError> {
+        let stock = self.stock(pool, family);
         let current = self.current.get(&(pool.clone(), family)).copied();
-        let open = || self.open_blocks(pool, family);
-        // The rotation goes on in the block of the last address, then in those behind it, then from the first on.
-        let behind = open().filter(|(id, _)| current.is_none_or(|unit| id.unit >= unit));
-        let before = open().filter(|(id, _)| current.is_some_and(|unit| id.unit < unit));
-        let rested = behind
-            .chain(before)
-            .find_map(|(id, held)| held.block.next_free(now, cooldown).map(|offset| (id, offset)));
-        let longest_resting = || {
-            open()
-                .filter_map(|(id, held)| {
-                    held.block.longest_resting().map(|(offset, freed_at)| (freed_at, id, offset))
-                })
-                .min()
-                .map(|(_, id, offset)| (id, offset))
-        };
-        let wake = || wake || self.rests_enough(pool, family, now);
-        let chosen = rested.or_else(|| if wake() { longest_resting() } else { None });
-        chosen.map(|(id, offset)| Place { id: id.clone(), offset }).ok_or_else(|| {
-            AllocateError::NothingFree {
+        let block = |unit| BlockId { pool: pool.clone(), unit };
+        if let Some(id) = stock.and_then(|stock| stock.next(current)).map(block)
+            && let Some(offset) = self.blocks.get(&id).and_then(|held| held.block.next_free())
+        {
+            return Ok(Place { id, offset });
+        }
+        let longest_resting = stock.and_then(Stock::longest_resting);
+        match longest_resting {
+            Some((unit, offset)) if wake || stock.is_some_and(Stock::rests_enough) => {
+                Ok(Place { id: block(unit), offset })
+            }
+            resting => Err(AllocateError::NothingFree {
                 pool: pool.clone(),
                 family,
                 blocks: self.blocks_of(pool, family).count(),
                 used: self.blocks_of(pool, family).map(|(_, held)| held.block.held().len()).sum(),
-                resting: longest_resting().is_some(),
-            }
-        })
+                resting: resting.is_some(),
+            }),
+        }
     }
 
     fn take(&mut self, place: Place, ask: &Ask, now: u64) -> Option<AssignedAddress> {
@@ -244,11 +215,11 @@ impl State {
             netns: ask.netns.clone(),
             since: now,
         });
-        let held = self.blocks.get_mut(&place.id)?;
-        let taken: Result<(), TakeError> = held.block.take(place.offset, holder.clone());
+        let taken: Result<(), TakeError> =
+            self.change(&place.id, place.offset, |block| block.take(place.offset, holder.clone()))?;
         debug_assert_eq!(taken, Ok(()), "a place that was chosen is free");
         taken.ok()?;
-        let address = held.block.address(place.offset)?;
+        let address = place.id.unit.address(place.offset)?;
         self.current.insert((place.id.pool.clone(), place.id.unit.family()), place.id.unit);
         self.touch(&place.id, now);
         let details = self.details(&place.id, address);

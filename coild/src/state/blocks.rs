@@ -77,15 +77,13 @@ impl State {
             None => Vec::new(),
         };
         let block = Block::new(id.unit, unusable);
-        let held = Held { block, token, standing, version: 0, mirrored: 0, behind_since: None };
-        self.blocks.insert(id, held);
+        self.put(id, Held { block, token, standing, version: 0, mirrored: 0, behind_since: None });
     }
 
     /// A holder as the journal has it. Returns whether the address was free.
     pub fn restore_holder(&mut self, id: &BlockId, offset: u32, holder: Box<Holder>) -> bool {
-        let Some(held) = self.blocks.get_mut(id) else { return false };
         let (attachment, sequence) = (holder.attachment.clone(), holder.sequence);
-        if held.block.restore(offset, holder).is_err() {
+        if self.change(id, offset, |block| block.restore(offset, holder)) != Some(Ok(())) {
             return false;
         }
         self.sequence = self.sequence.max(sequence);
@@ -97,9 +95,7 @@ impl State {
 
     /// A resting address as the journal has it.
     pub fn restore_resting(&mut self, id: &BlockId, offset: u32, freed_at: u64) {
-        if let Some(held) = self.blocks.get_mut(id) {
-            held.block.rest(offset, freed_at);
-        }
+        self.change(id, offset, |block| block.rest(offset, freed_at));
     }
 
     /// Makes the mirror write every block again.
@@ -123,11 +119,11 @@ impl State {
 
     /// Closes a block because its lease, known by its create revision, is gone.
     pub fn fence(&mut self, id: &BlockId, token: Revision) -> bool {
-        let Some(held) = self.blocks.get_mut(id) else { return false };
+        let Some(held) = self.blocks.get(id) else { return false };
         if held.token != token || held.standing == Standing::Fenced {
             return false;
         }
-        held.standing = Standing::Fenced;
+        self.set_standing(id, Standing::Fenced);
         self.changes.push(Change::PutBlock { id: id.clone(), token, standing: Standing::Fenced });
         self.drop_if_fenced_and_empty(id);
         true
@@ -135,19 +131,13 @@ impl State {
 
     /// Opens the blocks that were rebuilt: by now it is certain that all their holders are known.
     pub fn end_quarantine(&mut self) -> usize {
-        let mut ended = 0;
-        for (id, held) in &mut self.blocks {
-            if held.standing == Standing::Quarantined {
-                held.standing = Standing::Open;
-                ended += 1;
-                self.changes.push(Change::PutBlock {
-                    id: id.clone(),
-                    token: held.token,
-                    standing: Standing::Open,
-                });
-            }
+        let ended = self.quarantined();
+        for id in &ended {
+            let Some(token) = self.blocks.get(id).map(|held| held.token) else { continue };
+            self.set_standing(id, Standing::Open);
+            self.changes.push(Change::PutBlock { id: id.clone(), token, standing: Standing::Open });
         }
-        ended
+        ended.len()
     }
 
     /// The blocks in quarantine.
@@ -157,38 +147,21 @@ impl State {
     }
 
     /// The pools in use that have fewer free addresses than the low-water mark.
-    pub fn needs(&self, now: u64) -> Vec<Need> {
-        let mut free: BTreeMap<Need, u32> = BTreeMap::new();
-        for (id, held) in &self.blocks {
-            let need = Need { pool: id.pool.clone(), family: id.unit.family() };
-            let available = match held.standing {
-                Standing::Open => held.block.available(now, self.cooldown()),
-                Standing::Quarantined | Standing::Fenced => 0,
-            };
-            *free.entry(need).or_default() += available;
-        }
-        let given_from = |pool: &PoolName| self.pools.get(pool).is_some_and(|pool| !pool.disabled);
-        free.into_iter()
-            .filter(|(need, free)| *free < self.settings.low_water && given_from(&need.pool))
-            .filter(|(need, _)| !self.rests_enough(&need.pool, need.family, now))
-            .map(|(need, _)| need)
-            .collect()
+    pub fn needs(&mut self, now: u64) -> Vec<Need> {
+        self.wake_all(now);
+        let in_use: BTreeSet<Need> = self
+            .blocks
+            .keys()
+            .map(|id| Need { pool: id.pool.clone(), family: id.unit.family() })
+            .filter(|need| self.pools.get(&need.pool).is_some_and(|pool| !pool.disabled))
+            .collect();
+        in_use.into_iter().filter(|need| self.is_low(&need.pool, need.family)).collect()
     }
 
-    /// Whether the last allocation made its pool run low. Cheap while the block it came from has room.
-    pub fn is_low(&self, pool: &PoolName, family: Family, now: u64) -> bool {
-        let room = |held: &Held| held.block.available(now, self.cooldown()) >= self.settings.low_water;
-        let current = self.current.get(&(pool.clone(), family));
-        let current = current.and_then(|unit| self.blocks.get(&BlockId { pool: pool.clone(), unit: *unit }));
-        if current.is_some_and(room) {
-            return false;
-        }
-        let mut free = 0;
-        let low = self.open_blocks(pool, family).all(|(_, held)| {
-            free += held.block.available(now, self.cooldown());
-            free < self.settings.low_water
-        });
-        low && !self.rests_enough(pool, family, now)
+    /// Whether a pool runs low, as of the last time that addresses were woken.
+    pub fn is_low(&self, pool: &PoolName, family: Family) -> bool {
+        self.stock(pool, family)
+            .is_none_or(|stock| stock.spare() < self.settings.low_water && !stock.rests_enough())
     }
 
     /// Takes blocks out that are entirely free and have cooled down, and returns them for their leases to be
@@ -208,19 +181,10 @@ impl State {
             }
         }
         for (id, _) in &idle {
-            self.blocks.remove(id);
+            self.withdraw(id);
             self.changes.push(Change::RemoveBlock(id.clone()));
         }
         idle
-    }
-
-    /// Forgets the cooldowns that are over, so that the journal does not keep them.
-    pub fn wake(&mut self, now: u64) {
-        let cooldown = self.cooldown();
-        for (id, held) in &mut self.blocks {
-            let woken = held.block.wake(now, cooldown);
-            self.changes.extend(woken.into_iter().map(|offset| Change::Clear(id.clone(), offset)));
-        }
     }
 
     /// At most `limit` blocks whose mirror is behind, those waiting longest first.
@@ -267,13 +231,5 @@ impl State {
         self.blocks
             .range(BlockId { pool: pool.clone(), unit: first }..)
             .take_while(move |(id, _)| id.pool == pool && id.unit.family() == family)
-    }
-
-    pub(super) fn open_blocks(
-        &self,
-        pool: &PoolName,
-        family: Family,
-    ) -> impl Iterator<Item = (&BlockId, &Held)> {
-        self.blocks_of(pool, family).filter(|(_, held)| held.standing == Standing::Open)
     }
 }

@@ -9,6 +9,7 @@ mod allocate;
 mod blocks;
 mod release;
 mod report;
+mod stock;
 
 pub use allocate::{AllocateError, Ask};
 pub use blocks::{MirrorItem, Need};
@@ -16,16 +17,20 @@ pub use release::Exact;
 pub use report::{PoolSummary, Summary};
 
 use common::ipam::{Block, Family, Pool, Unit};
-use common::name::{PodText, PoolName};
+use common::name::{NameError, PodText, PoolName};
 use common::store::Revision;
 use common::store::record::Allocation;
 use common::wire::node::AttachmentId;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
+use stock::Stock;
 
-/// What identifies a block: its pool and its addresses.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What identifies a block: its pool and its addresses. As text: `default/10.64.0.0/28`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct BlockId {
     /// The pool.
     pub pool: PoolName,
@@ -33,8 +38,46 @@ pub struct BlockId {
     pub unit: Unit,
 }
 
+impl From<BlockId> for String {
+    fn from(id: BlockId) -> Self {
+        format!("{}/{}", id.pool, id.unit)
+    }
+}
+
+/// Why a text names no block.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockIdError {
+    /// There is no `/` behind the pool.
+    #[error("no pool and network")]
+    Form,
+    /// The pool's name is none.
+    #[error(transparent)]
+    Pool(#[from] NameError),
+    /// The network is none.
+    #[error(transparent)]
+    Net(#[from] ipnet::AddrParseError),
+    /// The network is larger than a block may be, or has host bits.
+    #[error("{0} is no block")]
+    Size(IpNet),
+}
+
+impl TryFrom<String> for BlockId {
+    type Error = BlockIdError;
+
+    fn try_from(text: String) -> Result<Self, BlockIdError> {
+        let (pool, net) = text.split_once('/').ok_or(BlockIdError::Form)?;
+        let net: IpNet = net.parse()?;
+        let unit = Unit::containing(net.addr(), net.max_prefix_len() - net.prefix_len());
+        if unit.bits() > Unit::MAX_BITS || unit.net() != net {
+            return Err(BlockIdError::Size(net));
+        }
+        Ok(Self { pool: PoolName::new(pool)?, unit })
+    }
+}
+
 /// What may be done with a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Addresses are given from it.
     Open,
@@ -45,19 +88,22 @@ pub enum Standing {
 }
 
 /// Who holds an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The node's sequence number: no two allocations have the same.
     pub sequence: u64,
     /// Container and interface.
+    #[serde(flatten)]
     pub attachment: AttachmentId,
     /// Namespace of the pod.
     pub namespace: PodText,
     /// Name of the pod.
     pub pod: PodText,
     /// CNI network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// Path of the network namespace, if coild saw it there when the address was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
     /// When it was given, in milliseconds since the Unix epoch.
     pub since: u64,
@@ -107,8 +153,9 @@ struct Held {
     behind_since: Option<u64>,
 }
 
-/// A change to be journaled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A change to be journaled; the journal's file has it in its serialized form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Change {
     /// The node holds a block.
     PutBlock {
@@ -123,10 +170,8 @@ pub enum Change {
     RemoveBlock(BlockId),
     /// An address has a holder.
     Hold(BlockId, u32, Box<Holder>),
-    /// An address rests since a time.
+    /// Nobody holds an address any more, and it rests since a time.
     Rest(BlockId, u32, u64),
-    /// An address is free.
-    Clear(BlockId, u32),
     /// The pools that exist are these.
     Pools(BTreeMap<PoolName, Pool>),
     /// The kernel's boot id is this.
@@ -157,6 +202,8 @@ pub struct State {
     settings: Settings,
     pools: BTreeMap<PoolName, Pool>,
     blocks: BTreeMap<BlockId, Held>,
+    /// What the open blocks have to give.
+    stocks: HashMap<(PoolName, Family), Stock>,
     attachments: HashMap<AttachmentId, Vec<Place>>,
     /// The block that the last address of a pool and family came from.
     current: HashMap<(PoolName, Family), Unit>,
@@ -165,6 +212,8 @@ pub struct State {
     /// Whether all that the node holds is known: false after the journal was lost, until what the mirror knows
     /// has been taken over.
     complete: bool,
+    /// The kernel's boot id when it was noted last.
+    boot: Option<String>,
     changes: Vec<Change>,
 }
 
@@ -182,17 +231,14 @@ impl State {
             settings,
             pools: BTreeMap::new(),
             blocks: BTreeMap::new(),
+            stocks: HashMap::new(),
             attachments: HashMap::new(),
             current: HashMap::new(),
             sequence,
             complete: false,
+            boot: None,
             changes: Vec::new(),
         }
-    }
-
-    /// Sets the pools as the journal has them.
-    pub fn restore_pools(&mut self, pools: BTreeMap<PoolName, Pool>) {
-        self.pools = pools;
     }
 
     /// Sets the pools as the store has them now.
@@ -213,11 +259,6 @@ impl State {
         self.complete
     }
 
-    /// Notes that all that the node holds is known, as the journal has it.
-    pub fn restore_complete(&mut self) {
-        self.complete = true;
-    }
-
     /// Notes that all that the node holds is known from now on.
     pub fn set_complete(&mut self) {
         if !self.complete {
@@ -226,8 +267,14 @@ impl State {
         }
     }
 
+    /// The kernel's boot id when it was noted last.
+    pub fn boot(&self) -> Option<&str> {
+        self.boot.as_deref()
+    }
+
     /// Notes the kernel's boot id.
     pub fn set_boot(&mut self, boot: String) {
+        self.boot = Some(boot.clone());
         self.changes.push(Change::Boot(boot));
     }
 

@@ -90,9 +90,7 @@ impl State {
     }
 
     fn free(&mut self, place: &Place, attachment: &AttachmentId, now: u64) {
-        if let Some(held) = self.blocks.get_mut(&place.id) {
-            held.block.free(place.offset, now);
-        }
+        self.change(&place.id, place.offset, |block| block.free(place.offset, now));
         if let Some(places) = self.attachments.get_mut(attachment) {
             places.retain(|other| other != place);
             if places.is_empty() {
@@ -108,7 +106,7 @@ impl State {
     pub(super) fn drop_if_fenced_and_empty(&mut self, id: &BlockId) {
         let done = |held: &super::Held| held.standing == Standing::Fenced && held.block.is_empty();
         if self.blocks.get(id).is_some_and(done) {
-            self.blocks.remove(id);
+            self.withdraw(id);
             self.changes.push(Change::RemoveBlock(id.clone()));
         }
     }

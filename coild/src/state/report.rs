@@ -1,6 +1,6 @@
 //! What the node tells of itself.
 
-use super::{Standing, State};
+use super::{Change, Standing, State};
 use common::ipam::Family;
 use common::name::PoolName;
 use common::wire::node::{Attachment, StatusReply};
@@ -33,6 +33,21 @@ pub struct Summary {
 }
 
 impl State {
+    /// Changes that make all of this out of nothing, a block at a time.
+    pub fn image(&self) -> impl Iterator<Item = Vec<Change>> {
+        let mut first = vec![Change::Pools(self.pools.clone())];
+        first.extend(self.boot.clone().map(Change::Boot));
+        first.extend(self.complete.then_some(Change::Complete));
+        std::iter::once(first).chain(self.blocks.iter().map(|(id, held)| {
+            let put = Change::PutBlock { id: id.clone(), token: held.token, standing: held.standing };
+            let holders = held.block.held();
+            let held_by = holders.map(|(offset, holder)| Change::Hold(id.clone(), offset, holder.clone()));
+            let resting = held.block.resting();
+            let resting = resting.map(|(offset, freed_at)| Change::Rest(id.clone(), offset, freed_at));
+            std::iter::once(put).chain(held_by).chain(resting).collect()
+        }))
+    }
+
     /// The body of `GET /status`.
     pub fn status(&self) -> StatusReply {
         let mut reply = StatusReply { status: 200, ..StatusReply::default() };

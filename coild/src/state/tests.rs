@@ -113,7 +113,7 @@ impl Driven {
             Step::TakeIdle => {
                 state.take_idle(self.now);
             }
-            Step::Wake => state.wake(self.now),
+            Step::Wake => state.wake_all(self.now),
             Step::Disable(disabled) => {
                 state.set_pools([(PoolName::default_pool(), pool(*disabled))].into());
             }
@@ -140,6 +140,7 @@ proptest! {
             let known: Vec<IpAddr> = node.state.allocations().map(|(_, address, _)| address).collect();
             prop_assert_eq!(known.len(), held.len());
             prop_assert_eq!(known.into_iter().collect::<BTreeSet<_>>(), held.clone());
+            node.state.check_stocks();
             let attached: usize =
                 (0..24).map(|container| node.state.held_by(&attachment(container)).count()).sum();
             prop_assert_eq!(attached, held.len(), "the index of attachments is wrong");

@@ -79,14 +79,20 @@ impl<H> Block<H> {
         self.held.get(&offset)
     }
 
-    /// How many addresses can be given now without cutting a cooldown short.
-    pub fn available(&self, now: u64, cooldown: u64) -> u32 {
-        self.usable() - (count(self.held.len()) - self.held_unusable) - count(self.unrested(now, cooldown))
+    /// How many addresses can be given that neither are held nor rest.
+    pub fn spare(&self) -> u32 {
+        self.usable() - (count(self.held.len()) - self.held_unusable) - count(self.resting.len())
     }
 
-    /// How many addresses rest and have to rest on.
-    pub fn unrested(&self, now: u64, cooldown: u64) -> usize {
-        self.resting.values().filter(|freed_at| !rested(**freed_at, now, cooldown)).count()
+    /// How many addresses can be given now without cutting a cooldown short.
+    pub fn available(&self, now: u64, cooldown: u64) -> u32 {
+        let woken = self.resting.values().filter(|freed_at| rested(**freed_at, now, cooldown));
+        self.spare() + count(woken.count())
+    }
+
+    /// When an address was freed that rests.
+    pub fn freed_at(&self, offset: u32) -> Option<u64> {
+        self.resting.get(&offset).copied()
     }
 
     /// Whether nothing is held and nothing rests any more.
@@ -94,21 +100,14 @@ impl<H> Block<H> {
         self.held.is_empty() && self.resting.values().all(|freed_at| rested(*freed_at, now, cooldown))
     }
 
-    /// The next address in rotation that is free and has rested.
-    pub fn next_free(&self, now: u64, cooldown: u64) -> Option<u32> {
-        if self.available(now, cooldown) == 0 {
+    /// The next address in rotation that neither is held nor rests.
+    pub fn next_free(&self) -> Option<u32> {
+        if self.spare() == 0 {
             return None;
         }
         (self.cursor..self.len()).chain(0..self.cursor).find(|offset| {
-            self.is_usable(*offset)
-                && !self.held.contains_key(offset)
-                && self.resting.get(offset).is_none_or(|freed_at| rested(*freed_at, now, cooldown))
+            self.is_usable(*offset) && !self.held.contains_key(offset) && !self.resting.contains_key(offset)
         })
-    }
-
-    /// The address that was freed longest ago, with that time: what to give when all others are held.
-    pub fn longest_resting(&self) -> Option<(u32, u64)> {
-        self.resting().min_by_key(|(offset, freed_at)| (*freed_at, *offset))
     }
 
     /// Gives an address to a holder and moves the rotation past it.
@@ -153,18 +152,9 @@ impl<H> Block<H> {
         }
     }
 
-    /// Forgets the addresses that have rested long enough; returns them.
-    pub fn wake(&mut self, now: u64, cooldown: u64) -> Vec<u32> {
-        let woken: Vec<u32> = self
-            .resting
-            .iter()
-            .filter(|(_, freed_at)| rested(**freed_at, now, cooldown))
-            .map(|(offset, _)| *offset)
-            .collect();
-        for offset in &woken {
-            self.resting.remove(offset);
-        }
-        woken
+    /// Ends the rest of an address. Returns whether it rested.
+    pub fn wake(&mut self, offset: u32) -> bool {
+        self.resting.remove(&offset).is_some()
     }
 
     /// Whether the address may ever be given.
@@ -178,9 +168,10 @@ impl<H> Block<H> {
     }
 }
 
-/// A clock that was set back must not stretch a cooldown for ever: a time in the future counts as rested once
+/// Whether an address that was freed at a time has rested for the cooldown; all three in milliseconds. A clock
+/// that was set back must not stretch a cooldown for ever: a time in the future counts as rested once
 /// it is further away than the cooldown itself.
-fn rested(freed_at: u64, now: u64, cooldown: u64) -> bool {
+pub fn rested(freed_at: u64, now: u64, cooldown: u64) -> bool {
     now.abs_diff(freed_at) >= cooldown
 }
 
@@ -201,16 +192,18 @@ mod tests {
     fn addresses_rotate() {
         let mut block = block(&[]);
         for expected in [0, 1] {
-            assert_eq!(block.next_free(0, 10), Some(expected));
+            assert_eq!(block.next_free(), Some(expected));
             block.take(expected, "a").expect("free");
         }
         block.free(0, 5);
-        assert_eq!(block.next_free(100, 10), Some(2), "the next address comes after the last one given");
+        assert!(block.wake(0));
+        assert_eq!(block.next_free(), Some(2), "the next address comes after the last one given");
+        block.rest(0, 5);
         block.take(2, "b").expect("free");
         block.take(3, "c").expect("free");
-        assert_eq!(block.next_free(6, 10), None, "0 rests until 15");
-        assert_eq!(block.next_free(15, 10), Some(0));
-        assert_eq!(block.longest_resting(), Some((0, 5)));
+        assert_eq!((block.next_free(), block.available(14, 10)), (None, 0), "0 rests until 15");
+        assert_eq!(block.available(15, 10), 1);
+        assert_eq!((block.freed_at(0), block.freed_at(1)), (Some(5), None));
     }
 
     #[test]
@@ -219,11 +212,11 @@ mod tests {
         assert_eq!(block.usable(), 2);
         assert_eq!(block.take(0, "a"), Err(TakeError::Unusable));
         assert_eq!(block.take(4, "a"), Err(TakeError::Outside));
-        assert_eq!(block.next_free(0, 0), Some(1));
+        assert_eq!(block.next_free(), Some(1));
         block.take(1, "a").expect("free");
         assert_eq!(block.take(1, "b"), Err(TakeError::Held));
         block.take(2, "b").expect("free");
-        assert_eq!((block.next_free(0, 0), block.available(0, 0)), (None, 0));
+        assert_eq!((block.next_free(), block.available(0, 0)), (None, 0));
     }
 
     #[test]
@@ -245,6 +238,6 @@ mod tests {
         block.free(0, 1_000_000);
         assert!(!block.is_idle(999_995, 10), "a small step back");
         assert!(block.is_idle(5, 10), "a day back");
-        assert_eq!(block.wake(5, 10), [0]);
+        assert!(block.wake(0) && !block.wake(0));
     }
 }

@@ -14,7 +14,7 @@ pub mod search;
 pub mod space;
 
 pub use addr::{Family, Range, Unit, number};
-pub use block::{Block, TakeError};
+pub use block::{Block, TakeError, rested};
 pub use pool::{BlockGateway, Pool, PoolError};
 pub use search::{Search, Step};
 pub use space::{Space, SpaceError, UnitRun};

@@ -1,6 +1,6 @@
 //! Block against a naive model of one.
 
-use common::ipam::{Block, TakeError, Unit};
+use common::ipam::{Block, TakeError, Unit, rested};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,10 @@ impl Model {
         self.usable.iter().copied().filter(|o| !self.held.contains_key(o) && !rests(o)).collect()
     }
 
+    fn spare(&self) -> usize {
+        self.usable.iter().filter(|o| !self.held.contains_key(o) && !self.freed.contains_key(o)).count()
+    }
+
     /// The first available one behind the last given, around the end.
     fn next(&self, now: u64) -> Option<u32> {
         let available = self.available(now);
@@ -88,9 +92,11 @@ fn runs_without(usable: &BTreeSet<u32>) -> Vec<(u32, u32)> {
 fn apply(block: &mut Block<u32>, model: &mut Model, action: &Action, now: &mut u64, holder: u32) {
     match *action {
         Action::Next => {
-            let next = block.next_free(*now, COOLDOWN);
+            wake(block, model, *now);
+            let next = block.next_free();
             assert_eq!(next, model.next(*now));
-            if let Some(offset) = next.or_else(|| block.longest_resting().map(|(offset, _)| offset)) {
+            let longest_resting = || block.resting().min_by_key(|(_, freed_at)| *freed_at);
+            if let Some(offset) = next.or_else(|| longest_resting().map(|(offset, _)| offset)) {
                 assert_eq!(block.take(offset, holder), Ok(()));
                 model.take(offset, holder);
             }
@@ -116,18 +122,22 @@ fn apply(block: &mut Block<u32>, model: &mut Model, action: &Action, now: &mut u
                 model.freed.insert(offset, *now - ago);
             }
         }
-        Action::Wake => {
-            let before = block.available(*now, COOLDOWN);
-            let woken = block.wake(*now, COOLDOWN);
-            assert_eq!(block.available(*now, COOLDOWN), before, "those that woke were available already");
-            for offset in woken {
-                let freed_at = model.freed.remove(&offset).expect("rested");
-                assert!(*now - freed_at >= COOLDOWN, "{offset} woke too early");
-            }
-            assert!(model.freed.values().all(|freed_at| *now - freed_at < COOLDOWN), "all woke");
-        }
+        Action::Wake => wake(block, model, *now),
         Action::Pass(time) => *now += time,
     }
+}
+
+/// Ends the rest of what has rested long enough.
+fn wake(block: &mut Block<u32>, model: &mut Model, now: u64) {
+    let available = block.available(now, COOLDOWN);
+    let over: Vec<u32> =
+        block.resting().filter(|(_, at)| rested(*at, now, COOLDOWN)).map(|(offset, _)| offset).collect();
+    for offset in over {
+        assert!(block.wake(offset), "{offset} rests");
+        let freed_at = model.freed.remove(&offset).expect("it rests");
+        assert!(now - freed_at >= COOLDOWN, "{offset} woke too early");
+    }
+    assert_eq!((block.available(now, COOLDOWN), block.spare()), (available, available));
 }
 
 proptest! {
@@ -149,6 +159,7 @@ proptest! {
             prop_assert_eq!(block.resting().collect::<BTreeMap<_, _>>(), model.freed.clone());
             prop_assert_eq!(block.usable() as usize, model.usable.len());
             prop_assert_eq!(block.available(now, COOLDOWN) as usize, model.available(now).len());
+            prop_assert_eq!(block.spare() as usize, model.spare());
             prop_assert_eq!(block.is_empty(), model.held.is_empty());
             let resting = model.freed.values().any(|freed_at| now - freed_at < COOLDOWN);
             prop_assert_eq!(block.is_idle(now, COOLDOWN), model.held.is_empty() && !resting);
@@ -163,7 +174,10 @@ proptest! {
         for round in 0..rounds {
             let now = round * COOLDOWN;
             let mut given = BTreeSet::new();
-            while let Some(offset) = block.next_free(now, COOLDOWN) {
+            for offset in 0..16 {
+                block.wake(offset);
+            }
+            while let Some(offset) = block.next_free() {
                 prop_assert!(given.insert(offset));
                 block.take(offset, offset).expect("free");
             }
@@ -172,7 +186,7 @@ proptest! {
                 prop_assert_eq!(block.free(offset, now), Some(offset));
                 prop_assert_eq!(block.free(offset, now), None);
             }
-            prop_assert_eq!(block.next_free(now + COOLDOWN - 1, COOLDOWN), None, "all of them rest");
+            prop_assert_eq!(block.available(now + COOLDOWN - 1, COOLDOWN), 0, "all of them rest");
             prop_assert!(block.is_idle(now + COOLDOWN, COOLDOWN));
         }
     }

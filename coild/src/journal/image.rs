@@ -1,0 +1,86 @@
+//! What the journal's lines add up to.
+
+use super::{Commit, JournalError};
+use crate::state::{BlockId, Change, Holder, Settings, Standing, State};
+use common::ipam::Pool;
+use common::name::PoolName;
+use common::store::Revision;
+use std::collections::BTreeMap;
+
+/// All that was committed.
+#[derive(Default)]
+pub(super) struct Image {
+    sequence: u64,
+    pools: BTreeMap<PoolName, Pool>,
+    blocks: BTreeMap<BlockId, Block>,
+    complete: bool,
+    boot: Option<String>,
+}
+
+struct Block {
+    token: Revision,
+    standing: Standing,
+    slots: BTreeMap<u32, Slot>,
+}
+
+enum Slot {
+    Held(Box<Holder>),
+    Resting(u64),
+}
+
+impl Image {
+    pub(super) fn apply(&mut self, commit: Commit<Vec<Change>>) -> Result<(), JournalError> {
+        self.sequence = commit.sequence;
+        for change in commit.changes {
+            match change {
+                Change::PutBlock { id, token, standing } => {
+                    let block = Block { token, standing, slots: BTreeMap::new() };
+                    let block = self.blocks.entry(id).or_insert(block);
+                    (block.token, block.standing) = (token, standing);
+                }
+                Change::RemoveBlock(id) => {
+                    self.blocks.remove(&id);
+                }
+                Change::Hold(id, offset, holder) => self.put(id, offset, Slot::Held(holder))?,
+                Change::Rest(id, offset, freed_at) => self.put(id, offset, Slot::Resting(freed_at))?,
+                Change::Pools(pools) => self.pools = pools,
+                Change::Boot(boot) => self.boot = Some(boot),
+                Change::Complete => self.complete = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, id: BlockId, offset: u32, slot: Slot) -> Result<(), JournalError> {
+        let block = self.blocks.get_mut(&id).ok_or_else(|| JournalError::Unknown(id.into()))?;
+        block.slots.insert(offset, slot);
+        Ok(())
+    }
+
+    /// The state that was committed last. No block counts as mirrored.
+    pub(super) fn into_state(self, settings: Settings, now: u64) -> State {
+        let mut state = State::new(settings, self.sequence);
+        state.set_pools(self.pools);
+        if self.complete {
+            state.set_complete();
+        }
+        if let Some(boot) = self.boot {
+            state.set_boot(boot);
+        }
+        for (id, block) in self.blocks {
+            state.insert_block(id.clone(), block.token, block.standing);
+            for (offset, slot) in block.slots {
+                match slot {
+                    Slot::Held(holder) => {
+                        state.restore_holder(&id, offset, holder);
+                    }
+                    Slot::Resting(freed_at) => state.restore_resting(&id, offset, freed_at),
+                }
+            }
+        }
+        state.touch_all(now);
+        // All of this is in the journal already.
+        state.take_changes();
+        state
+    }
+}
