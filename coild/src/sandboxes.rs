@@ -43,6 +43,9 @@ pub enum ScanError {
     /// The network namespaces can't be listed.
     #[error("can't list {0}")]
     List(PathBuf, #[source] std::io::Error),
+    /// A namespace can't be looked into.
+    #[error("can't open the network namespace {0}")]
+    Open(PathBuf, #[source] std::io::Error),
     /// A namespace can't be entered: the daemon lacks `CAP_SYS_ADMIN`.
     #[error("can't enter the network namespace {0}")]
     Enter(PathBuf, #[source] nix::Error),
@@ -66,9 +69,13 @@ fn scan() -> Result<BTreeMap<IpAddr, PathBuf>, ScanError> {
     let mut seen: HashSet<(u64, u64)> = own.into_iter().collect();
     let mut found = BTreeMap::new();
     for path in namespaces()? {
-        // A process or namespace that goes away meanwhile holds no address any more.
-        let Ok(file) = File::open(&path) else { continue };
-        let Ok(meta) = file.metadata() else { continue };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // A process or namespace that goes away meanwhile holds no address any more.
+            Err(error) if went_away(&error) => continue,
+            Err(error) => return Err(ScanError::Open(path, error)),
+        };
+        let meta = file.metadata().map_err(|error| ScanError::Open(path.clone(), error))?;
         if !seen.insert((meta.dev(), meta.ino())) {
             continue;
         }
@@ -85,6 +92,10 @@ fn scan() -> Result<BTreeMap<IpAddr, PathBuf>, ScanError> {
         }
     }
     Ok(found)
+}
+
+fn went_away(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }
 
 fn namespaces() -> Result<Vec<PathBuf>, ScanError> {
