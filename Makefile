@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-# What the tests run for real, and protoc, which the etcd client is built with.
+# What the tests run for real, and protoc, which the clients of etcd and of container runtimes are built with.
 PACKAGES := busybox-static containerd containernetworking-plugins etcd-client etcd-server iproute2 podman procps \
 	protobuf-compiler runc util-linux
 

@@ -1,5 +1,6 @@
 //! coild's configuration: flags, environment, TOML file.
 
+use crate::cri::Cri;
 use clap::{Args, Parser, ValueEnum};
 use common::name::NodeName;
 use common::server::Bind;
@@ -34,6 +35,10 @@ pub struct NodeConfig {
     /// How often the node's addresses are compared with what really runs
     #[arg(long, env = "COIL_RECONCILE_INTERVAL", value_name = "TIME", default_value = "2m", value_parser = parse_time)]
     pub reconcile_interval: Duration,
+    /// Unix socket of the container runtime's CRI service; if given, the runtime's sandboxes are compared too
+    #[cfg(feature = "cri")]
+    #[arg(long, env = "COIL_CRI_SOCKET", value_name = "PATH", value_parser = parse_socket)]
+    pub cri_socket: Option<PathBuf>,
     /// File with the kernel's boot id
     #[arg(
         long,
@@ -115,6 +120,25 @@ impl NodeConfig {
         let mode = if self.socket_group.is_some() { 0o660 } else { 0o600 };
         Bind::Unix { path: self.socket.clone(), mode, group: self.socket_group.clone() }
     }
+
+    /// The container runtime to ask for its sandboxes, if any.
+    pub fn runtime(&self) -> Option<Cri> {
+        #[cfg(feature = "cri")]
+        return self.cri_socket.clone().map(Cri::new);
+        #[cfg(not(feature = "cri"))]
+        return None;
+    }
+}
+
+/// Parses the path of a socket, which other tools take with `unix://` before it.
+#[cfg(feature = "cri")]
+fn parse_socket(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    if path.starts_with('/') {
+        Ok(path.into())
+    } else {
+        Err("the path of a unix socket starts with /".to_owned())
+    }
 }
 
 fn parse_table(text: &str) -> Result<RouteTable, String> {
@@ -168,6 +192,17 @@ mod tests {
     fn only_loopback_without_authentication() {
         assert!(parse_loopback("127.0.0.1:0").is_ok() && parse_loopback("[::1]:80").is_ok());
         assert!(parse_loopback("0.0.0.0:80").is_err() && parse_loopback("localhost").is_err());
+    }
+
+    #[cfg(feature = "cri")]
+    #[test]
+    fn sockets_of_runtimes() {
+        for text in ["/run/containerd/containerd.sock", "unix:///run/containerd/containerd.sock"] {
+            assert_eq!(parse_socket(text), Ok("/run/containerd/containerd.sock".into()));
+        }
+        for bad in ["", "containerd.sock", "unix://containerd.sock", "tcp://127.0.0.1:1"] {
+            assert!(parse_socket(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

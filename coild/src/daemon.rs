@@ -4,6 +4,7 @@ use crate::allocate::Sources;
 use crate::allocator::Allocator;
 use crate::answering::Answering;
 use crate::api::{self, Context};
+use crate::boot::{self, Boot};
 use crate::config::{NodeConfig, RouteTable};
 use crate::journal::{Journal, JournalError};
 use crate::lease_keeper::LeaseKeeper;
@@ -12,7 +13,6 @@ use crate::mirror::Mirror;
 use crate::presence::{Presence, PresenceError, instance_id};
 use crate::reconcile::Reconciler;
 use crate::routes;
-use crate::sandboxes;
 use crate::state::{Settings, State};
 use crate::watcher::Watcher;
 use common::clock;
@@ -78,7 +78,8 @@ impl Daemon {
         let node = self.node_name()?;
         let boot = read_boot_id(&self.config.boot_id_file)?;
         let settings = Settings { cooldown: self.config.cooldown, low_water: self.config.low_water };
-        let (journal, state) = open_journal(&self.data_dir, &boot, settings)?;
+        let (mut journal, state) = open_journal(&self.data_dir, settings)?;
+        let (state, noted) = boot::settle(&mut journal, state, &boot, self.config.runtime().is_some())?;
         let complete = state.is_complete();
         let instance = instance_id(&self.data_dir)?;
         let presence = Presence::new(Arc::clone(&self.store), node.clone(), instance, boot);
@@ -109,7 +110,7 @@ impl Daemon {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(keeper.run(inbox));
-        self.start_tasks(&mut tasks, &mirror, &watcher);
+        self.start_tasks(&mut tasks, &mirror, &watcher, noted);
         let sources = Sources { allocator, leases: watcher.leases.clone(), watcher: watcher.clone() };
         let router = api::router(Context { sources, metrics });
         let serving = answering.serve(self.binds(), router).await?;
@@ -141,12 +142,13 @@ impl Daemon {
         std::iter::once(self.config.bind()).chain(self.listen.map(Bind::Tcp)).collect()
     }
 
-    fn start_tasks(&self, tasks: &mut JoinSet<()>, mirror: &Arc<Mirror>, watcher: &Watcher) {
+    fn start_tasks(&self, tasks: &mut JoinSet<()>, mirror: &Arc<Mirror>, watcher: &Watcher, boot: Boot) {
         let (metrics, mirror, following) = (Arc::clone(&mirror.metrics), Arc::clone(mirror), watcher.clone());
         tasks.spawn(async move { mirror.run().await });
         tasks.spawn(async move { following.run().await });
         let (allocator, leases) = (watcher.allocator.clone(), watcher.leases.clone());
-        let reconciler = Reconciler::new(allocator.clone(), leases, metrics, self.config.reconcile_interval);
+        let (runtime, interval) = (self.config.runtime(), self.config.reconcile_interval);
+        let reconciler = Reconciler::new(allocator.clone(), leases, metrics, runtime, boot, interval);
         tasks.spawn(reconciler.run());
         if let RouteTable::Table(table) = self.config.route_table {
             tasks.spawn(routes::run(allocator, table));
@@ -218,11 +220,10 @@ fn read_boot_id(path: &Path) -> Result<String, DaemonError> {
     Ok(text.trim().to_owned())
 }
 
-/// Opens the journal. A damaged one is set aside, and the node starts as after the loss of its journal. After a
-/// reboot nothing that was held before survives, unless its sandbox does.
-fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Journal, State), JournalError> {
+/// Opens the journal. A damaged one is set aside, and the node starts as after the loss of its journal.
+fn open_journal(data_dir: &Path, settings: Settings) -> Result<(Journal, State), JournalError> {
     let path = data_dir.join("journal");
-    let (mut journal, mut state) = match read_journal(&path, settings) {
+    match read_journal(&path, settings) {
         Err(error) if error.is_damage() => {
             let aside = path.with_extension(format!("damaged-{}", clock::now_millis()));
             tracing::error!(
@@ -234,23 +235,10 @@ fn open_journal(data_dir: &Path, boot: &str, settings: Settings) -> Result<(Jour
                 path: path.clone(),
                 source,
             })?;
-            read_journal(&path, settings)?
+            read_journal(&path, settings)
         }
-        outcome => outcome?,
-    };
-    if state.boot() == Some(boot) {
-        return Ok((journal, state));
+        outcome => outcome,
     }
-    let survives =
-        |holder: &crate::state::Holder| holder.netns.as_deref().is_some_and(sandboxes::survives_reboot);
-    let freed = state.free_stale(survives, clock::now_millis());
-    if freed > 0 {
-        tracing::info!(freed, "the machine was rebooted: freed what its containers held");
-    }
-    state.set_boot(boot.to_owned());
-    let changes = state.take_changes();
-    journal.commit(&changes, &state)?;
-    Ok((journal, state))
 }
 
 fn read_journal(path: &Path, settings: Settings) -> Result<(Journal, State), JournalError> {

@@ -4,7 +4,7 @@
 //! * [`journal`]: the same, on disk
 //! * [`allocator`]: the one task that changes it; [`answering`]: the thread that it shares with the sockets
 //! * [`mirror`], [`lease_keeper`], [`watcher`], [`presence`]: the store's side
-//! * [`reconcile`], [`sandboxes`], [`routes`]: the kernel's side
+//! * [`reconcile`], [`sandboxes`], [`cri`], [`boot`], [`routes`]: what runs on the machine
 //! * [`allocate`]: the use case
 //! * [`api`], [`metrics`]: what others see
 //! * [`daemon`]: all of it together
@@ -13,7 +13,9 @@ pub mod allocate;
 pub mod allocator;
 pub mod answering;
 pub mod api;
+pub mod boot;
 pub mod config;
+pub mod cri;
 pub mod daemon;
 #[cfg(feature = "etcd")]
 pub mod etcd;

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub store_errors: Counter,
     /// Orphans freed.
     pub orphans: Counter,
+    /// Times that the container runtime could not be asked.
+    pub runtime_errors: Counter,
 }
 
 struct Family {
@@ -68,6 +70,11 @@ impl Metrics {
             ("coild_mirror_writes_total", "Transactions written by the mirror.", &self.mirror_writes),
             ("coild_store_errors_total", "Calls of the store that failed.", &self.store_errors),
             ("coild_orphans_freed_total", "Addresses freed because their container was gone.", &self.orphans),
+            (
+                "coild_cri_errors_total",
+                "Times that the container runtime told nothing.",
+                &self.runtime_errors,
+            ),
         ] {
             write_family(&mut text, &family(name, "counter", help), &one(counter.get()));
         }

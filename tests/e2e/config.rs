@@ -79,6 +79,10 @@ fn mistakes_are_named() -> Result<()> {
             vec!["--node-name", "a", "--etcd-endpoints", "http://127.0.0.1:1", "--listen", "0.0.0.0:1"],
             "loopback",
         ),
+        (
+            vec!["--node-name", "a", "--etcd-endpoints", "http://127.0.0.1:1", "--cri-socket", "c.sock"],
+            "--cri-socket",
+        ),
         (vec!["--dance"], "--dance"),
     ] {
         let output = Command::new(binary("coild")?).args(&args).output()?;

@@ -5,6 +5,7 @@ mod coilctl;
 mod coild_killed;
 mod config;
 mod containerd;
+mod cri;
 mod demo;
 mod disk_full;
 mod etcd_outage;

@@ -1,21 +1,24 @@
 //! A real containerd with its CRI service, in a machine of the test's own.
 
-use crate::cri::{
-    Cri, Empty, ImageSpec, ImageStatusRequest, ImageStatusResponse, LinuxPodSandboxConfig, PodSandboxConfig,
-    PodSandboxId, PodSandboxMetadata, PodSandboxStatusRequest, PodSandboxStatusResponse,
-    RunPodSandboxRequest, StatusRequest, StatusResponse,
-};
+use crate::cri::Cri;
 use crate::image::{self, IMAGE};
 use crate::machine::Machine;
+use crate::place::Place;
 use crate::process::Process;
 use crate::runtime::plugin_directory;
 use crate::tools::{find, run};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
+use k8s_cri::v1::{
+    ImageSpec, ImageStatusRequest, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
+    PodSandboxStatusRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StatusRequest,
+    StopPodSandboxRequest,
+};
 use serde_json::Value;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -25,10 +28,12 @@ const START: Duration = Duration::from_mins(1);
 /// A containerd whose root, state, socket and CNI configuration are its own.
 #[derive(Debug)]
 pub struct Containerd {
+    place: Place,
+    dir: PathBuf,
     cri: Cri,
     tokio: Runtime,
     cgroup: String,
-    process: Process,
+    process: Option<Process>,
 }
 
 /// A pod's sandbox.
@@ -50,28 +55,52 @@ impl Containerd {
         find("containerd", "containerd")?;
         find("runc", "runc")?;
         let dir = machine.dir();
-        let config = write_config(dir, network)?;
-        let socket = dir.join("containerd.sock");
-        let mut command = machine.command("containerd");
-        command.arg("--config").arg(config);
-        let log = dir.join("containerd.log");
-        let process = Process::start("containerd", machine.place(), &mut command, &log)?;
+        write_config(dir, network)?;
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let cri = tokio.block_on(async { Cri::new(&socket) })?;
-        let mut containerd = Self { cri, tokio, cgroup: machine.cgroup(), process };
-        containerd.ready(machine, &socket)?;
+        let cri = tokio.block_on(async { Cri::new(&socket(dir)) })?;
+        let (place, dir, cgroup) = (machine.place(), dir.to_owned(), machine.cgroup());
+        let mut containerd = Self { place, dir, cri, tokio, cgroup, process: None };
+        containerd.run()?;
+        containerd.import(machine)?;
         Ok(containerd)
     }
 
-    fn ready(&mut self, machine: &Machine, socket: &Path) -> Result<()> {
+    /// Starts it again, and waits until it is ready for pods.
+    pub fn run(&mut self) -> Result<()> {
+        let mut command = self.place.command("containerd");
+        command.arg("--config").arg(self.dir.join("config.toml"));
+        let process =
+            Process::start("containerd", self.place, &mut command, &self.dir.join("containerd.log"))?;
+        let process = self.process.insert(process);
         let ready = wait_until("containerd's runtime and network to be ready", START, || {
-            ensure!(self.process.is_running()?, "containerd ended");
+            ensure!(process.is_running()?, "containerd ended");
             self.tokio.block_on(conditions(&self.cri)).map(|()| true)
         });
-        ready.with_context(|| self.process.story())?;
+        ready.with_context(|| process.story())
+    }
+
+    /// SIGKILL. Its pods go on.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("containerd does not run")?.kill()
+    }
+
+    /// Its CRI socket.
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.dir)
+    }
+
+    /// Puts a plugin in the place of `coil` that does nothing and says that all went well.
+    pub fn replace_plugin(&self) -> Result<()> {
+        let (plugin, new) = (self.dir.join("bin/coil"), self.dir.join("new-plugin"));
+        fs::write(&new, "#!/bin/sh\ncat > /dev/null\n")?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+        Ok(fs::rename(new, plugin)?)
+    }
+
+    fn import(&self, machine: &Machine) -> Result<()> {
         let archive = image::archive(machine.dir())?;
         let mut ctr = machine.command("ctr");
-        ctr.arg("--address").arg(socket).args(["--namespace", "k8s.io", "images", "import"]);
+        ctr.arg("--address").arg(self.socket()).args(["--namespace", "k8s.io", "images", "import"]);
         run(ctr.arg(archive))?;
         wait_until("containerd's CRI service to know the image", START, || {
             self.tokio.block_on(has_image(&self.cri))
@@ -101,10 +130,10 @@ impl Containerd {
         let mut tasks = JoinSet::new();
         self.tokio.block_on(async {
             for sandbox in sandboxes {
-                let (cri, id) = (self.cri.clone(), sandbox.id.clone());
+                let (mut runtime, id) = (self.cri.runtime.clone(), sandbox.id.clone());
                 tasks.spawn(async move {
-                    cri.call::<_, Empty>(STOP, PodSandboxId { id: id.clone() }).await?;
-                    cri.call::<_, Empty>(REMOVE, PodSandboxId { id }).await
+                    runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await?;
+                    runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id }).await
                 });
             }
             while let Some(removed) = tasks.join_next().await {
@@ -115,39 +144,39 @@ impl Containerd {
     }
 }
 
-const STATUS: &str = "/runtime.v1.RuntimeService/Status";
-const RUN: &str = "/runtime.v1.RuntimeService/RunPodSandbox";
-const INSPECT: &str = "/runtime.v1.RuntimeService/PodSandboxStatus";
-const STOP: &str = "/runtime.v1.RuntimeService/StopPodSandbox";
-const REMOVE: &str = "/runtime.v1.RuntimeService/RemovePodSandbox";
-const IMAGE_STATUS: &str = "/runtime.v1.ImageService/ImageStatus";
+fn socket(dir: &Path) -> PathBuf {
+    dir.join("containerd.sock")
+}
 
 async fn conditions(cri: &Cri) -> Result<()> {
-    let reply: StatusResponse = cri.call(STATUS, StatusRequest {}).await?;
+    let reply = cri.runtime.clone().status(StatusRequest { verbose: false }).await?.into_inner();
     let conditions = reply.status.context("a status")?.conditions;
     ensure!(!conditions.is_empty(), "no conditions");
     for condition in conditions {
-        ensure!(condition.status, "{}: {}", condition.kind, condition.message);
+        ensure!(condition.status, "{}: {}", condition.r#type, condition.message);
     }
     Ok(())
 }
 
 async fn has_image(cri: &Cri) -> Result<bool> {
-    let request = ImageStatusRequest { image: Some(ImageSpec { image: IMAGE.to_owned() }) };
-    let reply: ImageStatusResponse = cri.call(IMAGE_STATUS, request).await?;
+    let image = ImageSpec { image: IMAGE.to_owned(), ..ImageSpec::default() };
+    let request = ImageStatusRequest { image: Some(image), verbose: false };
+    let reply = cri.images.clone().image_status(request).await?.into_inner();
     Ok(reply.image.is_some_and(|image| !image.id.is_empty()))
 }
 
 async fn run_sandbox(cri: &Cri, name: String, cgroup_parent: String) -> Result<Sandbox> {
+    let mut runtime = cri.runtime.clone();
     let metadata =
         PodSandboxMetadata { name: name.clone(), uid: name.clone(), namespace: "ns".to_owned(), attempt: 0 };
-    let linux = Some(LinuxPodSandboxConfig { cgroup_parent });
-    let config = Some(PodSandboxConfig { metadata: Some(metadata), linux });
-    let PodSandboxId { id } = cri.call(RUN, RunPodSandboxRequest { config }).await.context(name.clone())?;
-    let request = PodSandboxStatusRequest { id: id.clone(), verbose: true };
-    let reply: PodSandboxStatusResponse = cri.call(INSPECT, request).await?;
+    let linux = Some(LinuxPodSandboxConfig { cgroup_parent, ..LinuxPodSandboxConfig::default() });
+    let config = PodSandboxConfig { metadata: Some(metadata), linux, ..PodSandboxConfig::default() };
+    let request = RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    let id = runtime.run_pod_sandbox(request).await.context(name.clone())?.into_inner().pod_sandbox_id;
+    let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: true };
+    let reply = runtime.pod_sandbox_status(request).await?.into_inner();
     let network = reply.status.and_then(|status| status.network).context("a network status")?;
-    let ips = std::iter::once(network.ip).chain(network.additional.into_iter().map(|pod| pod.ip));
+    let ips = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|pod| pod.ip));
     let ips = ips.map(|ip| ip.parse()).collect::<Result<_, _>>()?;
     let info: Value = serde_json::from_str(reply.info.get("info").context("verbose information")?)?;
     let namespaces = info["runtimeSpec"]["linux"]["namespaces"].as_array().context("namespaces")?;
@@ -156,7 +185,7 @@ async fn run_sandbox(cri: &Cri, name: String, cgroup_parent: String) -> Result<S
     Ok(Sandbox { id, name, ips, netns })
 }
 
-fn write_config(dir: &Path, network: &Value) -> Result<std::path::PathBuf> {
+fn write_config(dir: &Path, network: &Value) -> Result<()> {
     let (bin, conf) = (plugin_directory(dir)?, dir.join("net.d"));
     fs::create_dir(&conf)?;
     fs::write(conf.join("10-net.conflist"), network.to_string())?;
@@ -182,9 +211,7 @@ snapshotter = "native"
         bin = bin.display(),
         conf = conf.display(),
     );
-    let file = dir.join("config.toml");
-    fs::write(&file, config)?;
-    Ok(file)
+    Ok(fs::write(dir.join("config.toml"), config)?)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! * [`load`]: many clients at once
 //! * [`history`]: the check that no acknowledged address was lost or given twice
 //! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
+//! * [`fake_runtime`]: one that answers what a real one should not
 //!
 //! A missing tool is a failure which names the package; nothing is ever skipped.
 
@@ -23,6 +24,7 @@ pub mod containerd;
 pub mod controller;
 mod cri;
 pub mod etcd;
+pub mod fake_runtime;
 pub mod history;
 pub mod http;
 pub mod image;

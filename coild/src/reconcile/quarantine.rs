@@ -1,0 +1,180 @@
+//! The holders of blocks that were rebuilt after the journal was lost, as far as the mirror did not know them.
+
+use super::{Reconciler, addresses_in_use};
+use crate::allocator::AllocatorError;
+use crate::cri::{Listing, SandboxAddress};
+use crate::state::{BlockId, State};
+use common::error::chain;
+use common::name::{ContainerId, IfName, NameError, PodText};
+use common::store::record::Allocation;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// After this many complete looks, an interval apart, every address that was given before the journal was
+/// lost has been seen on its interface: a plugin that was still at work at the first one is done by then.
+const SCANS: u32 = 2;
+
+type InUse = BTreeMap<IpAddr, PathBuf>;
+
+impl Reconciler {
+    /// Looks for holders that the mirror did not know. `listing` is what the runtime has, if one is asked.
+    pub(super) async fn examine_quarantine(
+        &mut self,
+        listing: Option<&Listing>,
+    ) -> Result<(), AllocatorError> {
+        if self.allocator.run(|state, _| state.quarantined()).await?.is_empty() {
+            self.scans = 0;
+            return Ok(());
+        }
+        let Some(reported) = self.reported(listing).await else { return Ok(()) };
+        let Some(in_use) = addresses_in_use().await else { return Ok(()) };
+        self.scans += 1;
+        let last = self.scans >= SCANS;
+        let (found, opened) = self
+            .allocator
+            .run(move |state, now| {
+                let found = hold_found(state, &reported, &in_use, now);
+                (found, if last { state.end_quarantine() } else { 0 })
+            })
+            .await?;
+        tracing::info!(found, opened, "looked for the holders of rebuilt blocks");
+        Ok(())
+    }
+
+    /// The addresses of the runtime's sandboxes: none if no runtime is asked, `None` if it does not tell.
+    async fn reported(&self, listing: Option<&Listing>) -> Option<Vec<SandboxAddress>> {
+        let (Some(runtime), Some(listing)) = (&self.runtime, listing) else { return Some(Vec::new()) };
+        match runtime.addresses(listing).await {
+            Ok(reported) => Some(reported),
+            Err(error) => {
+                self.metrics.runtime_errors.add(1);
+                tracing::warn!(error = %chain(&error), "rebuilt blocks stay in quarantine");
+                None
+            }
+        }
+    }
+}
+
+/// Gives a holder to every address of a quarantined block that is in use though nobody is known to hold it: the
+/// sandbox that the runtime reports it of, or else the namespace that it is in. Returns how many there were.
+fn hold_found(state: &mut State, reported: &[SandboxAddress], in_use: &InUse, now: u64) -> usize {
+    let quarantined: Vec<BlockId> = state.quarantined();
+    let netns = |address: &IpAddr| in_use.get(address).and_then(|path| path.to_str()).map(str::to_owned);
+    // A sandbox with names that no plugin can have been given is known by its namespace alone.
+    let of_sandboxes =
+        reported.iter().filter_map(|sandbox| Some((sandbox.address, of_sandbox(sandbox).ok()?)));
+    let of_namespaces = in_use.keys().filter_map(|address| Some((*address, of_namespace(*address).ok()?)));
+    let mut found = 0;
+    for (address, owner) in of_sandboxes.chain(of_namespaces) {
+        let place = quarantined.iter().find_map(|id| Some((id, id.unit.offset_of(address)?)));
+        let Some((id, offset)) = place else { continue };
+        let record = Allocation {
+            offset,
+            sequence: state.next_sequence(),
+            container: owner.container,
+            interface: IfName::eth0(),
+            namespace: owner.namespace,
+            pod: owner.pod,
+            network: None,
+            netns: netns(&address),
+            since: now,
+        };
+        found += usize::from(state.hold_recorded(id, record, now));
+    }
+    found
+}
+
+struct Owner {
+    container: ContainerId,
+    namespace: PodText,
+    pod: PodText,
+}
+
+/// The runtime gives these names to the plugin.
+fn of_sandbox(sandbox: &SandboxAddress) -> Result<Owner, NameError> {
+    Ok(Owner {
+        container: ContainerId::new(&*sandbox.id)?,
+        namespace: PodText::new(&*sandbox.namespace)?,
+        pod: PodText::new(&*sandbox.pod)?,
+    })
+}
+
+/// Its container is known by its network namespace alone, and the address is freed with it.
+fn of_namespace(address: IpAddr) -> Result<Owner, NameError> {
+    let unknown = PodText::new("unknown")?;
+    let container = ContainerId::new(format!("recovered-{address}"))?;
+    Ok(Owner { container, namespace: unknown.clone(), pod: unknown })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Standing;
+    use crate::state::tests::SETTINGS;
+    use common::ipam::Unit;
+    use common::name::PoolName;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn reported(last: u8, id: &str) -> SandboxAddress {
+        SandboxAddress { address: ip(last), id: id.to_owned(), namespace: "n".to_owned(), pod: id.to_owned() }
+    }
+
+    fn state(standing: Standing) -> State {
+        let unit = Unit::containing(ip(0), 4);
+        let mut state = State::new(SETTINGS, 0);
+        let known = Allocation {
+            offset: 1,
+            sequence: 1,
+            container: ContainerId::new("known").expect("valid"),
+            interface: IfName::eth0(),
+            namespace: PodText::new("n").expect("valid"),
+            pod: PodText::new("p").expect("valid"),
+            network: None,
+            netns: None,
+            since: 0,
+        };
+        state.add_block(&BlockId { pool: PoolName::default_pool(), unit }, 7, standing, vec![known], 0);
+        state
+    }
+
+    fn held(state: &State) -> Vec<(IpAddr, String, String, Option<String>)> {
+        let of = |holder: &crate::state::Holder| {
+            (holder.attachment.container_id.to_string(), holder.pod.to_string(), holder.netns.clone())
+        };
+        let with = |(_, address, holder)| {
+            let (container, pod, netns) = of(holder);
+            (address, container, pod, netns)
+        };
+        state.allocations().map(with).collect()
+    }
+
+    #[test]
+    fn the_runtime_knows_the_name_and_the_namespace_what_nobody_knows() {
+        let mut state = state(Standing::Quarantined);
+        let in_use = [1, 2, 3, 77].map(|last| (ip(last), PathBuf::from(format!("/run/netns/{last}")))).into();
+        let reported =
+            [reported(1, "late"), reported(2, "a"), reported(4, "b"), reported(5, ""), reported(99, "far")];
+        assert_eq!(hold_found(&mut state, &reported, &in_use, 9), 3);
+        let netns = |last: u8| Some(format!("/run/netns/{last}"));
+        let text = str::to_owned;
+        let expected = [
+            (ip(1), text("known"), text("p"), None),
+            (ip(2), text("a"), text("a"), netns(2)),
+            (ip(3), text("recovered-10.0.0.3"), text("unknown"), netns(3)),
+            (ip(4), text("b"), text("b"), None),
+        ];
+        assert_eq!(held(&state), expected);
+        assert_eq!(hold_found(&mut state, &reported, &in_use, 9), 0, "found twice");
+    }
+
+    #[test]
+    fn other_blocks_are_left_alone() {
+        let mut state = state(Standing::Open);
+        let in_use = [(ip(2), PathBuf::from("/run/netns/2"))].into();
+        assert_eq!(hold_found(&mut state, &[reported(3, "a")], &in_use, 9), 0);
+    }
+}
