@@ -156,6 +156,25 @@ name!(
     |text| !text.chars().any(char::is_control)
 );
 
+name!(
+    /// A CNI network's name: an ASCII letter or digit, then letters, digits, `-`, `_` and `.` (CNI, "Network
+    /// configuration format"); at most 512 bytes.
+    NetworkName,
+    "network name",
+    max 512,
+    "a letter or digit, then letters, digits, '-', '_', '.'",
+    |text| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    }
+);
+
+impl From<NetworkName> for PodText {
+    fn from(name: NetworkName) -> Self {
+        Self(name.0)
+    }
+}
+
 impl IfName {
     /// `eth0`, the interface that a request means when it names none.
     pub fn eth0() -> Self {

@@ -11,7 +11,7 @@ use crate::prev_result::PrevResult;
 use crate::result::Dns;
 use crate::version::SpecVersion;
 use common::ipam::Family;
-use common::name::{PodText, PoolName};
+use common::name::{NetworkName, PoolName};
 use common::wire::node::{AttachmentId, Route};
 use keys::Keys;
 use serde_json::Value;
@@ -57,7 +57,7 @@ pub struct NetworkConfig {
     /// The version in which to answer.
     pub version: SpecVersion,
     /// The network's name.
-    pub network: PodText,
+    pub network: NetworkName,
     /// Whether the plugin makes the interface, or only gives addresses.
     pub mode: Mode,
     /// The main plugin's type; the plugin's own as main plugin.

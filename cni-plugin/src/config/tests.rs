@@ -127,6 +127,7 @@ fn what_is_wrong_at_the_top_is_named() {
         (json!({"cniVersion": null}), "cniVersion is missing, which means 0.1.0"),
         (json!({"cniVersion": 1}), "cniVersion: 1 is not a text"),
         (json!({"name": ""}), "name: \"\": "),
+        (json!({"name": "a/b"}), "name: \"a/b\": network name \"a/b\" is malformed"),
         (json!({"name": null}), "name: missing"),
         (json!({"type": null}), "type: missing"),
         (json!({"ipam": "coil"}), "ipam: \"coil\" is not an object"),

@@ -83,7 +83,7 @@ fn coild(config: &NetworkConfig) -> Coild<'_> {
 /// container for a pod without a name.
 fn path_of(config: &NetworkConfig, target: &Target) -> Result<AttachmentPath, EnvError> {
     let container_id = target.container_id.clone();
-    let namespace = target.args.namespace.clone().unwrap_or_else(|| config.network.clone());
+    let namespace = target.args.namespace.clone().unwrap_or_else(|| config.network.clone().into());
     let pod = match &target.args.pod {
         Some(pod) => pod.clone(),
         None => pod_named(container_id.as_str())?,

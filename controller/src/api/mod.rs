@@ -45,8 +45,8 @@ pub enum ApiError {
     #[error("{0}")]
     Malformed(String),
     /// The body can't be read.
-    #[error("the body can't be read")]
-    Body(#[from] BytesRejection),
+    #[error("the body can't be read: {}", .0.body_text())]
+    Body(BytesRejection),
     /// There is no such route.
     #[error("there is nothing at this path; the API is described in docs/api/admin.md")]
     UnknownPath,
@@ -56,6 +56,12 @@ pub enum ApiError {
     /// The use case failed.
     #[error(transparent)]
     Case(#[from] Error),
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::Body(rejection)
+    }
 }
 
 impl ApiError {
