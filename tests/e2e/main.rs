@@ -23,4 +23,5 @@ mod rest_malformed;
 mod routes;
 mod shutdown;
 mod standalone;
+mod torture;
 mod twenty_coilds;

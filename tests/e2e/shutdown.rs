@@ -1,10 +1,9 @@
 //! SIGTERM under load: no request is cut off, and the mirror is up to date afterwards.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use coil_tests::client::Client;
 use coil_tests::cluster::{Cluster, held};
-use coil_tests::coild::request;
-use coil_tests::history::History;
-use common::wire::node::AddressReply;
+use coil_tests::history::Answer;
 use nix::sys::signal::Signal;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
@@ -17,17 +16,17 @@ const CLIENTS: usize = 8;
 fn no_request_is_cut_off() -> Result<()> {
     let cluster = Cluster::start("--subnet 10.64.0.0/16")?;
     let mut coild = cluster.coild("n1", &["--log", "warn"])?;
-    let (history, http, answers) = (History::new(), coild.http(), AtomicUsize::new(0));
+    let (history, answers) = (cluster.history()?, AtomicUsize::new(0));
+    let client = Client::new(&coild, &history);
     std::thread::scope(|scope| -> Result<()> {
-        let (history, http, answers) = (&history, &http, &answers);
-        let add_until_closed = move |client: usize| -> Result<()> {
+        let (client, answers) = (&client, &answers);
+        let add_until_closed = move |number: usize| -> Result<()> {
             for n in 0.. {
-                let container = format!("c{client}-{n}");
-                let Ok(reply) = http.post("/ip", &request(&container)) else { return Ok(()) };
-                ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
-                let given: AddressReply = reply.parse()?;
-                history.added(&container, given.first.address)?;
-                answers.fetch_add(1, Ordering::Relaxed);
+                match client.add(&format!("c{number}-{n}"), &["ipv4"])? {
+                    Answer::Given(_) => answers.fetch_add(1, Ordering::Relaxed),
+                    Answer::Refused | Answer::Broken => return Ok(()),
+                    other => bail!("{other:?}"),
+                };
             }
             Ok(())
         };
@@ -45,11 +44,11 @@ fn no_request_is_cut_off() -> Result<()> {
     coild.run()?;
     let status = coild.status()?;
     assert_eq!(mirror, held(&status), "the mirror was not flushed");
-    // A request whose connection was refused may not have happened, an acknowledged one must have.
-    for (container, address) in history.held() {
-        ensure!(status.pods.get(&container) == Some(&address), "{container} lost {address}");
-    }
-    ensure!(status.pods.len() == history.held().len(), "an address was given without an answer");
+    client.status()?;
+    history.check()?;
+    // A request whose connection was refused has not happened.
+    let answers = answers.into_inner();
+    ensure!(status.pods.len() == answers, "an address was given without an answer");
     Ok(())
 }
 

@@ -3,13 +3,16 @@
 use crate::coild::Coild;
 use crate::controller::Controller;
 use crate::etcd::Etcd;
+use crate::history::History;
+use crate::history::remains::BlockName;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::tools::run;
 use anyhow::{Context, Result};
-use common::name::NodeName;
+use common::name::{NodeName, PoolName};
 use common::store::keys;
-use common::store::record::{self, BlockMirror};
+use common::store::record::{self, BlockMirror, Lease};
+use common::wire::admin::{List, PoolView};
 use common::wire::node::StatusReply;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -54,19 +57,65 @@ impl Cluster {
         Coild::start(self.place, &self.etcd, name, args)
     }
 
-    /// What the store says of a node's addresses: address → container.
-    pub fn mirror(&self, node: &str) -> Result<BTreeMap<IpAddr, String>> {
-        let range = keys::blocks(&NodeName::new(node)?);
+    /// A history in which nothing has happened yet but that there are the pools.
+    pub fn history(&self) -> Result<History> {
+        let history = History::new();
+        for view in self.pools()? {
+            history.pool(view.name.as_str(), view.pool);
+        }
+        Ok(history)
+    }
+
+    /// The pools, with their use.
+    pub fn pools(&self) -> Result<Vec<PoolView>> {
+        let list: List<PoolView> = self.controller.http().get("/v1/pools")?.expect(200)?.parse()?;
+        Ok(list.items)
+    }
+
+    /// All keys with a prefix, and their values.
+    fn read(&self, prefix: &str) -> Result<Vec<(String, String)>> {
         let mut get = self.etcd.etcdctl()?;
-        let output = run(get.args(["get", "--prefix", &format!("{PREFIX}{}", range.from)]))?;
+        let output = run(get.args(["get", "--prefix", &format!("{PREFIX}{prefix}")]))?;
         let text = String::from_utf8(output.stdout)?;
-        let mut held = BTreeMap::new();
+        let (mut lines, mut found) = (text.lines(), Vec::new());
         // Keys and values by turns: records are JSON on one line.
-        let mut lines = text.lines();
         while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
             let key = key.strip_prefix(PREFIX).with_context(|| format!("{key} lacks the prefix"))?;
-            let (_, _, first) = keys::parse_block(key).with_context(|| format!("{key} names no block"))?;
-            let mirror: BlockMirror = record::decode(key, value.as_bytes())?;
+            found.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// The leases in the store, and the node that each one names.
+    pub fn leases(&self) -> Result<BTreeMap<BlockName, String>> {
+        let named = |(key, value): (String, String)| {
+            let (pool, unit) =
+                keys::parse_lease(&key, |_| 0).with_context(|| format!("{key} names no lease"))?;
+            let lease: Lease = record::decode(&key, value.as_bytes())?;
+            Ok(((pool, unit.first()), lease.node))
+        };
+        self.read("lease/")?.into_iter().map(named).collect()
+    }
+
+    /// A node's index of its leases, with how many addresses the mirror says are held.
+    pub fn index(&self, node: &str) -> Result<BTreeMap<BlockName, usize>> {
+        let blocks = self.blocks(node)?.into_iter();
+        Ok(blocks.map(|(pool, first, mirror)| ((pool, first), mirror.held.len())).collect())
+    }
+
+    fn blocks(&self, node: &str) -> Result<Vec<(PoolName, IpAddr, BlockMirror)>> {
+        let named = |(key, value): (String, String)| {
+            let (_, pool, first) =
+                keys::parse_block(&key).with_context(|| format!("{key} names no block"))?;
+            Ok((pool, first, record::decode(&key, value.as_bytes())?))
+        };
+        self.read(&keys::blocks(&NodeName::new(node)?).from)?.into_iter().map(named).collect()
+    }
+
+    /// What the store says of a node's addresses: address → container.
+    pub fn mirror(&self, node: &str) -> Result<BTreeMap<IpAddr, String>> {
+        let mut held = BTreeMap::new();
+        for (_, first, mirror) in self.blocks(node)? {
             for allocation in mirror.held {
                 let address = plus(first, allocation.offset);
                 held.insert(address, allocation.container.as_str().to_owned());

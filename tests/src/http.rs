@@ -59,6 +59,20 @@ impl Reply {
     }
 }
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Nothing was sent.
+    #[error("{0:#}")]
+    NotSent(anyhow::Error),
+    /// The connection broke before an answer came.
+    #[error("{0:#}")]
+    Broken(anyhow::Error),
+    /// No answer came in time.
+    #[error("{0:#}")]
+    TimedOut(anyhow::Error),
+}
+
 trait Stream: Read + Write {
     fn end_writing(&self) -> std::io::Result<()>;
 }
@@ -93,28 +107,39 @@ impl Http {
 
     /// Any method with any body. Only the path must be fit for a request line.
     pub fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply> {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.raw(&[head.as_bytes(), body].concat()).with_context(|| format!("{method} {path}"))
+        self.raw(&[head(method, path, body).as_bytes(), body].concat())
+            .with_context(|| format!("{method} {path}"))
     }
 
     /// Sends any bytes and reads one answer. A server may refuse before it has read everything, so that
     /// writing fails; its answer still counts.
     pub fn raw(&self, request: &[u8]) -> Result<Reply> {
-        let mut stream = self.connect()?;
-        let written = stream.write_all(request);
+        self.try_raw(request).map_err(|failure| match failure {
+            Failure::NotSent(error) | Failure::Broken(error) | Failure::TimedOut(error) => error,
+        })
+    }
+
+    /// As [`send`](Self::send), and tells what can be said of a request that got no answer.
+    pub fn try_send(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply, Failure> {
+        self.try_raw(&[head(method, path, body).as_bytes(), body].concat())
+    }
+
+    fn try_raw(&self, request: &[u8]) -> Result<Reply, Failure> {
+        let mut stream = self.connect().map_err(Failure::NotSent)?;
+        let written = stream.write_all(request).context("can't send the request");
         let mut bytes = Vec::new();
         let read = read_until_closed(&mut *stream, &mut bytes);
-        match parse(&bytes) {
-            Ok(reply) => Ok(reply),
-            Err(error) => {
-                written.context("can't send the request")?;
-                read.context("can't read the answer")?;
-                Err(error)
-            }
-        }
+        let timed_out = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        parse(&bytes).map_err(|error| {
+            let error = written.and(read.context("can't read the answer")).err().unwrap_or(error);
+            if timed_out { Failure::TimedOut(error) } else { Failure::Broken(error) }
+        })
+    }
+
+    /// Sends any bytes, and closes the connection without waiting for anything.
+    pub fn send_and_leave(&self, request: &[u8]) -> Result<(), Failure> {
+        let mut stream = self.connect().map_err(Failure::NotSent)?;
+        stream.write_all(request).map_err(|error| Failure::Broken(error.into()))
     }
 
     /// Sends any bytes, ends the sending side, and reads one answer if there is any.
@@ -145,6 +170,13 @@ impl Http {
             }
         })
     }
+}
+
+fn head(method: &str, path: &str, body: &[u8]) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
 }
 
 fn read_until_closed(stream: &mut dyn Stream, bytes: &mut Vec<u8>) -> std::io::Result<()> {

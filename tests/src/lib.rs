@@ -10,7 +10,8 @@
 //! * [`etcd`], [`coild`], [`controller`], [`plugin`]: the programs of the story
 //! * [`cluster`]: etcd and a controller, for nodes to share
 //! * [`load`]: many clients at once
-//! * [`history`]: the check that no acknowledged address was lost or given twice
+//! * [`client`], [`history`]: what clients asked and were told, and whether it keeps the invariants
+//! * [`faults`]: stories that try to break the invariants
 //! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
 //! * [`fake_runtime`]: one that answers what a real one should not
 //!
@@ -18,6 +19,7 @@
 
 pub mod binaries;
 mod cgroup;
+pub mod client;
 pub mod cluster;
 pub mod coild;
 pub mod containerd;
@@ -25,6 +27,7 @@ pub mod controller;
 mod cri;
 pub mod etcd;
 pub mod fake_runtime;
+pub mod faults;
 pub mod history;
 pub mod http;
 pub mod image;
