@@ -120,7 +120,9 @@ impl Worker {
             finishes.push(job(Ok(&mut state)));
         }
         let changes = state.take_changes();
+        common::fault::point("journal.commit.before");
         let committed = if changes.is_empty() { Ok(()) } else { self.journal.commit(&changes, &state) };
+        common::fault::point("journal.commit.after");
         let outcome = self.note(&changes, committed);
         for finish in finishes {
             finish(outcome.clone());

@@ -3,6 +3,7 @@
 
 use crate::allocator::{Allocator, AllocatorError};
 use common::error::chain;
+use common::fault;
 use common::ipam::{Family, Unit};
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -74,12 +75,15 @@ async fn apply(handle: &Handle, table: u32, wanted: &BTreeSet<IpNet>) -> Result<
             if wanted.contains(&net) {
                 present.insert(net);
             } else {
+                fault::point("route.before");
                 handle.route().del(message).execute().await.map_err(refused("remove a route"))?;
+                fault::point("route.after");
                 tracing::info!(route = %net, table, "route removed");
             }
         }
     }
     for net in wanted.difference(&present) {
+        fault::point("route.before");
         handle
             .route()
             .add(route(*net, table, lo))
@@ -87,6 +91,7 @@ async fn apply(handle: &Handle, table: u32, wanted: &BTreeSet<IpNet>) -> Result<
             .execute()
             .await
             .map_err(refused("add a route"))?;
+        fault::point("route.after");
         tracing::info!(route = %net, table, "route added");
     }
     Ok(())

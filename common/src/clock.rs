@@ -8,4 +8,5 @@ pub fn now_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .saturating_add_signed(crate::fault::clock_offset())
 }

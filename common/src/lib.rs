@@ -8,6 +8,7 @@
 //! * [`server`]: HTTP listeners with limits (feature `server`)
 //! * [`clock`]: the one reader of the wall clock
 //! * [`error`]: how errors are told to people
+//! * [`fault`]: points at which the tests end a process (feature `failpoints`)
 //!
 //! Each module uses only what stands before it: `name` → `ipam` → `store`; `wire` uses `name` and `ipam`.
 //! With default features there is no runtime, no store and no socket here, so that the plugin stays small.
@@ -16,6 +17,7 @@ pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod error;
+pub mod fault;
 pub mod ipam;
 pub mod name;
 #[cfg(feature = "server")]

@@ -2,6 +2,7 @@
 
 use super::ClientError;
 use super::http::{self, HttpError, Response};
+use common::fault;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt};
 use nix::sys::time::TimeVal;
 use std::io::{self, Read, Write};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 /// Sends a message and reads the reply.
 pub(super) fn exchange(path: &Path, timeout: Duration, message: &[u8]) -> Result<Response, ClientError> {
     let end = Instant::now() + timeout;
+    fault::point("request.before");
     let mut stream = connect(path, timeout).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => timed_out(path, timeout),
         _ => ClientError::Unreachable { socket: path.to_owned(), source },
@@ -21,7 +23,10 @@ pub(super) fn exchange(path: &Path, timeout: Duration, message: &[u8]) -> Result
     let sent = stream.write_all(message);
     let mut timed = Timed { stream, end, reads: 0 };
     let failure = match (http::read_response(&mut timed), sent) {
-        (Ok(response), _) => return Ok(response),
+        (Ok(response), _) => {
+            fault::point("request.after");
+            return Ok(response);
+        }
         (Err(_), Err(error)) => HttpError::Read(error),
         (Err(error), Ok(())) => error,
     };

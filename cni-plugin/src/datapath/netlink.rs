@@ -1,6 +1,7 @@
 //! A synchronous rtnetlink socket that sends several requests in one message. The kernel works them off in
 //! order while it takes the message, so that a batch costs one system call and its replies are there at once.
 
+use common::fault;
 use netlink_packet_core::{
     Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE,
     NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
@@ -196,9 +197,11 @@ impl Netlink {
             let is_last = at + 1 == requests.len() && request.flags & NLM_F_DUMP != NLM_F_DUMP;
             request.append_to(&mut message, self.sequence, if is_last { NLM_F_ACK } else { 0 });
         }
+        fault::point("netlink.before");
         if self.socket.send(&message, 0)? != message.len() {
             return Err(NetlinkError::Reply("the message was cut".to_owned()));
         }
+        fault::point("netlink.after");
         let mut answers: Vec<Answer> = requests.iter().map(|_| Ok(Vec::new())).collect();
         let mut complete = requests.is_empty();
         while !complete {

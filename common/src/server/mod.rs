@@ -255,6 +255,7 @@ async fn accept(
         tokio::spawn(async move {
             // A client that goes away is no error of ours.
             let _ = connection.await;
+            crate::fault::point("reply.after");
             drop(permit);
         });
     }
@@ -310,7 +311,9 @@ fn service(
         async move {
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            Ok(match tokio::time::timeout(request_time, router.oneshot(request)).await {
+            let response = tokio::time::timeout(request_time, router.oneshot(request)).await;
+            crate::fault::point("reply.before");
+            Ok(match response {
                 Ok(response) => response.into_response(),
                 Err(_) => timed_out(),
             })
