@@ -19,8 +19,8 @@ use common::clock;
 use common::error::chain;
 use common::name::{NameError, NodeName};
 use common::server::{Bind, BindError};
+use common::store::Store;
 use common::store::schema::{SchemaError, ensure_schema};
-use common::store::{Store, StoreError};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -208,9 +208,7 @@ async fn enter(presence: &Presence, complete: bool) -> Result<(), DaemonError> {
 fn is_unavailable(error: &DaemonError) -> bool {
     match error {
         DaemonError::Schema(SchemaError::Store(error))
-        | DaemonError::Presence(PresenceError::Store(_, error)) => {
-            matches!(error, StoreError::Unavailable { .. })
-        }
+        | DaemonError::Presence(PresenceError::Store(_, error)) => error.is_unavailable(),
         _ => false,
     }
 }

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub orphans: Counter,
     /// Times that the container runtime could not be asked.
     pub runtime_errors: Counter,
+    /// How often the store was found to have gone back to an earlier state.
+    pub restores: Counter,
 }
 
 struct Family {
@@ -74,6 +76,11 @@ impl Metrics {
                 "coild_cri_errors_total",
                 "Times that the container runtime told nothing.",
                 &self.runtime_errors,
+            ),
+            (
+                "coild_store_restores_total",
+                "Times that the store went back to an earlier state.",
+                &self.restores,
             ),
         ] {
             write_family(&mut text, &family(name, "counter", help), &one(counter.get()));

@@ -1,7 +1,7 @@
 //! The mirror: copies what changed in the node's blocks to the store, in batches, behind the replies.
 //!
-//! Every write compares the create revisions of the leases that it writes under. Where one is gone, the block
-//! is fenced, and the rest is written without it.
+//! Every write compares the lives of the leases that it writes under: the create revisions of the node's indexes,
+//! which come and go with the leases. Where one is gone, the block is fenced, and the rest is written without it.
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::metrics::Metrics;
@@ -104,7 +104,7 @@ impl Mirror {
             }
             let (pool, unit) = (&item.id.pool, item.id.unit);
             txn = txn
-                .when(Compare::CreateRevision(keys::lease(pool, unit), item.token))
+                .when(Compare::CreateRevision(keys::block(&self.node, pool, unit), item.token))
                 .then(Op::Put(keys::block(&self.node, pool, unit), value));
             taken.push(item);
         }
@@ -116,8 +116,9 @@ impl Mirror {
     async fn fence_lost(&self, items: &[MirrorItem]) -> Result<Flushed, ()> {
         let mut outcome = Err(());
         for item in items {
-            let lease = self.store.get(&keys::lease(&item.id.pool, item.id.unit)).await.map_err(|_| ())?;
-            if lease.is_none_or(|lease| lease.create_revision != item.token) {
+            let index = keys::block(&self.node, &item.id.pool, item.id.unit);
+            let index = self.store.get(&index).await.map_err(|_| ())?;
+            if index.is_none_or(|index| index.create_revision != item.token) {
                 fence(&self.allocator, &item.id, item.token).await.map_err(|_| ())?;
                 outcome = Ok(Flushed::More);
             }

@@ -88,6 +88,7 @@ impl Watcher {
                         Event::Delete(key, _) => pools.retain(|name, _| keys::pool(name) != key),
                     }
                     self.tell(pools.clone()).await?;
+                    self.leases.protect();
                 }
                 event = next(&mut order_events) => if let Event::Put(entry) = event? {
                     self.evict(&entry).await?;
@@ -108,6 +109,7 @@ impl Watcher {
         for (id, (token, _)) in known {
             if id.pool == pool && id.unit.first() == first && token < revision {
                 fence(&self.allocator, &id, token).await?;
+                self.leases.protect();
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 
 use common::ipam::{Pool, Unit};
 use common::name::{NodeName, PoolName};
-use common::store::record::{self, Alive, BlockMirror, Evict, Lease, Node, Plan, Schema};
+use common::store::record::{self, Alive, BlockMirror, Evict, Lease, Node, Plan, Restored, Schema};
 use common::store::{Txn, keys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -67,6 +67,7 @@ fn examples_are_what_the_code_reads_and_writes() {
     let unit = Unit::containing("10.64.0.16".parse().expect("address"), 4);
     documents::<Schema>("schema", keys::SCHEMA);
     documents::<Plan>("plan", keys::PLAN);
+    documents::<Restored>("restored", keys::RESTORED);
     documents::<Pool>("pool/<pool>", &keys::pool(&pool));
     documents::<Lease>("lease/<pool>/<unit>", &keys::lease(&pool, unit));
     documents::<BlockMirror>("block/<node>/<pool>/<unit>", &keys::block(&node, &pool, unit));

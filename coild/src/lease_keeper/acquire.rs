@@ -88,11 +88,13 @@ impl LeaseKeeper {
         let mirror = BlockMirror { prefix: unit.net().prefix_len(), held: Vec::new() };
         let txn = Txn::new()
             .when(Compare::ModRevision(entry.key.clone(), entry.mod_revision))
+            .when(Compare::Absent(keys::RESTORED.to_owned()))
             .when(Compare::Absent(key.clone()))
             .then(Op::Put(key, record::encode(&Lease { node: self.node.to_string() })))
             .then(Op::Put(keys::block(&self.node, pool, unit), record::encode(&mirror)));
         match self.store.txn(txn).await {
             Ok(token) => Ok(Some((unit, token))),
+            Err(StoreError::Conflict) if self.is_settling().await? => Err(LeaseError::Restored),
             Err(StoreError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -6,7 +6,9 @@
 //! leaves a lease without a block, which the next reconciliation adopts.
 
 mod acquire;
+mod protect;
 mod reconcile;
+mod restored;
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::metrics::Metrics;
@@ -42,6 +44,11 @@ pub enum LeaseError {
     /// The pool's record or a lease can't be read.
     #[error("pool {0} has a record that this program does not understand")]
     Record(PoolName, #[source] Arc<RecordError>),
+    /// A backup of the store was restored a moment ago.
+    #[error(
+        "a backup of the store was restored, and no block is leased before the nodes have claimed theirs"
+    )]
+    Restored,
     /// The store does not answer.
     #[error("the store is unavailable, and no block can be leased")]
     Store(#[source] Arc<StoreError>),
@@ -71,6 +78,7 @@ pub enum Want {
 enum Message {
     Want(Want, oneshot::Sender<Result<(), LeaseError>>),
     Reconcile,
+    Protect,
 }
 
 /// Where to ask for blocks; clones share it.
@@ -90,6 +98,12 @@ impl LeaseRequests {
         // A full queue has something to do already, and the keeper reconciles from time to time anyway.
         let _ = self.0.try_send(Message::Reconcile);
     }
+
+    /// Asks for what is fenced to be protected, with the next housekeeping: whoever takes leases away is left the
+    /// time to finish.
+    pub fn protect(&self) {
+        let _ = self.0.try_send(Message::Protect);
+    }
 }
 
 /// Requests that may wait for the keeper before they wait to queue.
@@ -107,8 +121,10 @@ pub struct LeaseKeeper {
     metrics: Arc<Metrics>,
     /// What the store last said when it failed, and when.
     down: Option<(Instant, Arc<StoreError>)>,
-    /// Whether leases may exist that the state does not know of.
+    /// Whether state and store may differ in what the node holds.
     unsure: bool,
+    /// How many of the store's rewinds were dealt with.
+    rewinds: u64,
     /// The block of each pool and family that was leased last: the search goes on behind it.
     last: BTreeMap<Need, Unit>,
 }
@@ -122,8 +138,16 @@ impl LeaseKeeper {
         metrics: Arc<Metrics>,
     ) -> (Self, LeaseRequests, Inbox) {
         let (requests, inbox) = mpsc::channel(QUEUE);
-        let keeper =
-            Self { node, store, allocator, metrics, down: None, unsure: true, last: BTreeMap::new() };
+        let keeper = Self {
+            node,
+            store,
+            allocator,
+            metrics,
+            down: None,
+            unsure: true,
+            rewinds: 0,
+            last: BTreeMap::new(),
+        };
         (keeper, LeaseRequests(requests), Inbox(inbox))
     }
 
@@ -147,15 +171,16 @@ impl LeaseKeeper {
     /// Answers all requests that wait, those for the same thing together.
     async fn answer(&mut self, first: Message, inbox: &mut mpsc::Receiver<Message>) {
         let mut wanted: BTreeMap<Want, Vec<oneshot::Sender<Result<(), LeaseError>>>> = BTreeMap::new();
-        let mut next = Some(first);
+        let (mut next, mut at_once) = (Some(first), false);
         while let Some(message) = next {
             match message {
                 Message::Want(want, reply) => wanted.entry(want).or_default().push(reply),
-                Message::Reconcile => self.unsure = true,
+                Message::Reconcile => at_once = true,
+                Message::Protect => self.unsure = true,
             }
             next = inbox.try_recv().ok();
         }
-        if self.unsure {
+        if at_once || self.is_unsure() && !wanted.is_empty() {
             self.reconcile().await;
         }
         for (want, mut waiting) in wanted {
@@ -170,6 +195,10 @@ impl LeaseKeeper {
                 }
             }
         }
+    }
+
+    fn is_unsure(&self) -> bool {
+        self.unsure || self.store.rewinds() != self.rewinds
     }
 
     async fn acquire_wanted(&mut self, want: &Want) -> Result<Unit, LeaseError> {
@@ -211,7 +240,7 @@ impl LeaseKeeper {
     }
 
     async fn keep_house(&mut self) {
-        if self.unsure {
+        if self.is_unsure() {
             self.reconcile().await;
         }
         let Ok(idle) = self.allocator.run(State::take_idle).await else { return };

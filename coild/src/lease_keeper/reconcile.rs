@@ -1,5 +1,6 @@
 //! What the journal says against what the store says.
 
+use super::protect::Protection;
 use super::{LeaseError, LeaseKeeper};
 use crate::mirror::fence;
 use crate::state::{BlockId, Standing};
@@ -10,7 +11,8 @@ use common::store::{Compare, Entry, Op, StoreError, Txn, keys, list_all};
 use std::collections::BTreeMap;
 
 impl LeaseKeeper {
-    /// Holds the state against the store: fences what has no lease any more, adopts leases without a block.
+    /// Holds the state against the store: fences what has no lease any more and protects it, adopts leases without a
+    /// block.
     pub async fn reconcile(&mut self) {
         let outcome = self.try_reconcile().await;
         self.note(&outcome);
@@ -23,56 +25,75 @@ impl LeaseKeeper {
     }
 
     /// Returns whether every lease that can be read was dealt with; if not, it is worth another try soon.
-    async fn try_reconcile(&self) -> Result<bool, LeaseError> {
+    async fn try_reconcile(&mut self) -> Result<bool, LeaseError> {
+        let rewinds = self.store.rewinds();
         // The state first: a block that is added after this is in the list or was acquired by this very task.
         let (known, complete) = self.allocator.run(|state, _| (state.leases(), state.is_complete())).await?;
         let stored = list_all(self.store.as_ref(), &keys::blocks(&self.node)).await?;
-        let (mut leased, mut all_read) = (BTreeMap::new(), true);
-        for entry in stored.items {
-            match parse(&entry) {
-                Ok((id, mirror)) => {
-                    leased.insert(id, (entry, mirror));
-                }
-                Err(error) => {
-                    all_read = false;
-                    tracing::error!(error = %chain(&error), "a block in the store is left alone");
-                }
-            }
+        let open = known.values().filter(|(_, standing)| *standing != Standing::Fenced);
+        let newest = open.map(|(token, _)| *token).max().unwrap_or(0);
+        if rewinds != self.rewinds || stored.revision < newest {
+            self.announce_restore().await?;
+            self.rewinds = rewinds;
         }
+        let (mut leased, all_read) = read(stored.items);
         for (id, (token, standing)) in &known {
             let lease = leased.get(id).map(|(entry, _)| entry.create_revision);
             if *standing != Standing::Fenced && lease != Some(*token) {
                 fence(&self.allocator, id, *token).await?;
             }
         }
-        let mut adopted_all = true;
+        let protected = self.protect(&leased).await?;
+        leased.retain(|id, _| !known.contains_key(id));
+        let mut settled = true;
         for (id, (entry, mirror)) in leased {
-            if !known.contains_key(&id) {
-                adopted_all &= self.adopt(id, &entry, mirror, complete).await?;
-            }
+            settled &= if complete {
+                self.discard(&id, &entry).await?
+            } else {
+                self.adopt(id, &entry, mirror).await?
+            };
         }
         // A block that is adopted later would count as empty if the journal counted as complete before.
-        if adopted_all && all_read {
+        if settled && all_read {
             self.allocator.run(|state, _| state.set_complete()).await?;
         }
-        Ok(adopted_all)
+        Ok(settled
+            && match protected {
+                Protection::Complete => true,
+                // While others give back what a restored store says they lease, a block may become free.
+                Protection::Barred => !self.is_settling().await?,
+                Protection::Unsettled => false,
+            })
     }
 
-    /// Takes over a lease of this node that the state does not know. Its index is written first, so that a
-    /// release of it that is still on its way fails. What the mirror says of its holders counts only if the
-    /// journal was lost: a complete journal without the block means that nobody holds an address in it. Returns
-    /// whether it was adopted; it is not if it changed meanwhile.
-    async fn adopt(
-        &self,
-        id: BlockId,
-        entry: &Entry,
-        mirror: BlockMirror,
-        complete: bool,
-    ) -> Result<bool, LeaseError> {
+    /// Removes a lease that a complete journal does not know: a crash came between lease and journal, or a restored
+    /// store has forgotten that it was released. Nobody here holds an address in it. Returns whether that is done.
+    async fn discard(&self, id: &BlockId, index: &Entry) -> Result<bool, LeaseError> {
+        let lease = keys::lease(&id.pool, id.unit);
+        let of_index = self.store.get(&lease).await?.map(|lease| lease.create_revision);
+        let txn = Txn::new()
+            .when(Compare::ModRevision(index.key.clone(), index.mod_revision))
+            .then(Op::Delete(index.key.clone()));
+        let txn = if of_index == Some(index.create_revision) {
+            txn.when(Compare::CreateRevision(lease.clone(), index.create_revision)).then(Op::Delete(lease))
+        } else {
+            txn
+        };
+        match self.store.txn(txn).await {
+            Ok(_) => {
+                tracing::info!(pool = %id.pool, block = %id.unit, "released a lease that the journal does not know");
+                Ok(true)
+            }
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes over a lease of this node after the journal was lost, with the holders that the mirror knows. Its index is
+    /// written first, so that a release of it that is still on its way fails. Returns whether it was adopted; it
+    /// is not if it changed meanwhile.
+    async fn adopt(&self, id: BlockId, entry: &Entry, index: BlockMirror) -> Result<bool, LeaseError> {
         let token = entry.create_revision;
-        let (standing, holders) =
-            if complete { (Standing::Open, Vec::new()) } else { (Standing::Quarantined, mirror.held) };
-        let index = BlockMirror { prefix: mirror.prefix, held: holders.clone() };
         let txn = Txn::new()
             .when(Compare::CreateRevision(keys::lease(&id.pool, id.unit), token))
             .when(Compare::ModRevision(entry.key.clone(), entry.mod_revision))
@@ -85,10 +106,32 @@ impl LeaseKeeper {
             }
             Err(error) => return Err(error.into()),
         }
-        tracing::info!(pool = %id.pool, block = %id.unit, holders = holders.len(), ?standing, "adopted a block");
-        self.allocator.run(move |state, now| state.add_block(&id, token, standing, holders, now)).await?;
+        let holders = index.held;
+        tracing::info!(pool = %id.pool, block = %id.unit, holders = holders.len(), "adopted a block");
+        let quarantined = Standing::Quarantined;
+        self.allocator.run(move |state, now| state.add_block(&id, token, quarantined, holders, now)).await?;
         Ok(true)
     }
+}
+
+/// What the store says of a node's blocks, by their ids.
+pub(super) type Leased = BTreeMap<BlockId, (Entry, BlockMirror)>;
+
+/// Reads the indexes of the node's leases; says too whether all can be read.
+fn read(entries: Vec<Entry>) -> (Leased, bool) {
+    let (mut leased, mut all_read) = (BTreeMap::new(), true);
+    for entry in entries {
+        match parse(&entry) {
+            Ok((id, mirror)) => {
+                leased.insert(id, (entry, mirror));
+            }
+            Err(error) => {
+                all_read = false;
+                tracing::error!(error = %chain(&error), "a block in the store is left alone");
+            }
+        }
+    }
+    (leased, all_read)
 }
 
 fn parse(entry: &Entry) -> Result<(BlockId, BlockMirror), RecordError> {

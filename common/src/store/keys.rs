@@ -14,6 +14,9 @@ pub const SCHEMA: &str = "schema";
 /// Written by every change of any pool's addresses, so that two of them never miss each other.
 pub const PLAN: &str = "plan";
 
+/// There while the nodes find out what a restored store has forgotten; no block is leased meanwhile.
+pub const RESTORED: &str = "restored";
+
 /// `pool/<pool>`
 pub fn pool(pool: &PoolName) -> String {
     format!("pool/{pool}")

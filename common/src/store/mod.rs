@@ -243,6 +243,10 @@ pub enum StoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The store is older than it was before: somebody restored a backup. A transaction may have happened. Told to
+    /// one caller or a few; [`Store::rewinds`] tells everybody.
+    #[error("the store went back to an earlier state")]
+    Rewound,
     /// The history that a watch asked for is gone: list again, and watch from there.
     #[error("revision {0} is compacted away")]
     Compacted(Revision),
@@ -263,7 +267,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Rewound)
     }
 
     pub(crate) fn refused(reason: impl Into<String>) -> Self {
@@ -309,6 +313,12 @@ pub trait Store: Send + Sync {
 
     /// Ends a time to live, and removes its keys.
     async fn revoke_ttl(&self, id: TtlId) -> Result<(), StoreError>;
+
+    /// How often this store was seen to have gone back to an earlier state, as after the restore of a backup.
+    /// Whoever remembers what it read before must read it again.
+    fn rewinds(&self) -> u64 {
+        0
+    }
 }
 
 /// All entries of a range, read in pages.

@@ -139,6 +139,13 @@ pub struct Allocation {
     pub since: u64,
 }
 
+/// `restored`, with a TTL: a backup of the store was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The node that noticed it.
+    pub node: String,
+}
+
 /// `evict/<node>/<address>`: an operator's order to free exactly this allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evict {

@@ -91,7 +91,7 @@ fn status_of(error: &Error) -> StatusCode {
         | Error::InUse { .. }
         | Error::NodeAlive { .. }
         | Error::NodeActive { .. } => StatusCode::CONFLICT,
-        Error::Store(StoreError::Unavailable { .. } | StoreError::Conflict) => {
+        Error::Store(StoreError::Unavailable { .. } | StoreError::Rewound | StoreError::Conflict) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Error::Store(StoreError::Compacted(_) | StoreError::UnknownTtl | StoreError::Refused { .. })

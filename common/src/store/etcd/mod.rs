@@ -4,6 +4,7 @@
 //! * [`connection`]: its members, failing over between them, and authentication
 //! * [`watch`]: its changes as they come
 //! * [`error`]: what its errors mean
+//! * [`past`]: whether it went back to an earlier state
 //!
 //! Nothing is sent before the first call. While the cluster is away every call answers
 //! [`StoreError::Unavailable`]; calls succeed again as soon as it is back.
@@ -11,11 +12,13 @@
 mod config;
 mod connection;
 mod error;
+mod past;
 mod watch;
 
 pub use config::EtcdConfig;
 
 use super::{Compare, Entry, KeyRange, Op, Page, Revision, Store, StoreError, TtlId, Txn, Watch};
+use crate::fault;
 use async_trait::async_trait;
 use bytes::Bytes;
 use connection::{Connection, Member, Repeat};
@@ -23,6 +26,7 @@ use etcd_client::{
     Compare as EtcdCompare, CompareOp, GetOptions, GetResponse, KeyValue, PutOptions, Txn as EtcdTxn, TxnOp,
     WatchOptions,
 };
+use past::Past;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -37,12 +41,14 @@ const CHANNEL: usize = 128;
 pub struct Etcd {
     connection: Connection,
     prefix: String,
+    past: Past,
 }
 
 impl Etcd {
     /// Checks the configuration. No connection is made before the first call.
     pub fn connect(config: &EtcdConfig) -> Result<Self, StoreError> {
-        Ok(Self { connection: Connection::new(config)?, prefix: config.prefix.clone() })
+        let (connection, prefix) = (Connection::new(config)?, config.prefix.clone());
+        Ok(Self { connection, prefix, past: Past::default() })
     }
 
     fn absolute(&self, key: &str) -> Vec<u8> {
@@ -55,12 +61,16 @@ impl Etcd {
         options: GetOptions,
         revision: Revision,
     ) -> Result<GetResponse, StoreError> {
-        self.connection
+        let asked = self.past.seen();
+        let answer = self
+            .connection
             .call(Repeat::Allowed, revision, |mut member: Member| {
                 let (from, options) = (from.clone(), options.clone());
                 async move { member.kv.get(from, Some(options)).await }
             })
-            .await
+            .await?;
+        self.past.note(asked, answer.header())?;
+        Ok(answer)
     }
 
     /// A page read in several answers, all of them as of the first one's revision.
@@ -151,6 +161,8 @@ impl Store for Etcd {
         let compares: Vec<_> = txn.compares.into_iter().map(|compare| self.compare(compare)).collect();
         let operations: Vec<_> = txn.ops.into_iter().map(|op| self.operation(op)).collect();
         let txn = EtcdTxn::new().when(compares).and_then(operations);
+        let asked = self.past.seen();
+        fault::point("store.txn.before");
         let answer = self
             .connection
             .call(Repeat::Forbidden, 0, |mut member: Member| {
@@ -158,6 +170,8 @@ impl Store for Etcd {
                 async move { member.kv.txn(txn).await }
             })
             .await?;
+        fault::point("store.txn.after");
+        self.past.note(asked, answer.header())?;
         if !answer.succeeded() {
             return Err(StoreError::Conflict);
         }
@@ -171,7 +185,9 @@ impl Store for Etcd {
         let key = self.absolute(&range.from);
         let (stream, first) = self
             .connection
-            .call(Repeat::Allowed, from, |member: Member| watch::open(member, key.clone(), options.clone()))
+            .call(Repeat::Allowed, from, |member: Member| {
+                watch::open(member, key.clone(), from, options.clone())
+            })
             .await?;
         let (events, watch) = mpsc::channel(CHANNEL);
         tokio::spawn(watch::follow(stream, first, from, self.prefix.clone(), events));
@@ -198,6 +214,10 @@ impl Store for Etcd {
     async fn revoke_ttl(&self, TtlId(id): TtlId) -> Result<(), StoreError> {
         let revoke = |mut member: Member| async move { member.lease.revoke(id).await.map(drop) };
         self.connection.call(Repeat::Forbidden, 0, revoke).await
+    }
+
+    fn rewinds(&self) -> u64 {
+        self.past.rewinds()
     }
 }
 

@@ -14,6 +14,7 @@ use tonic::Status;
 pub(super) async fn open(
     mut member: Member,
     key: Vec<u8>,
+    from: Revision,
     options: WatchOptions,
 ) -> Result<(WatchStream, WatchResponse), Error> {
     let mut stream = member.watch.watch(key, Some(options)).await?;
@@ -23,6 +24,12 @@ pub(super) async fn open(
     if first.canceled() && first.compact_revision() == 0 {
         // A stale token is told in this way.
         return Err(Status::unauthenticated(first.cancel_reason().to_owned()).into());
+    }
+    // A server that has not come so far yet, or went back, would keep silent until it has, and say nothing of what
+    // happens until then.
+    let revision = first.header().map_or(0, |header| from_etcd(header.revision()));
+    if !first.canceled() && revision.saturating_add(1) < from {
+        return Err(Status::unavailable(format!("the server is at revision {revision}")).into());
     }
     Ok((stream, first))
 }

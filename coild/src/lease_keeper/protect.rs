@@ -1,0 +1,102 @@
+//! Fenced blocks whose addresses are held: the node gives nothing from them, and sees to it that nobody else does.
+//!
+//! Where the lease of such a block has no holder, the node creates it again, in a life of its own. The block stays
+//! fenced. When its last address is free it leaves the state, and the lease goes as one that the journal does
+//! not know.
+
+use super::reconcile::Leased;
+use super::{LeaseError, LeaseKeeper};
+use crate::state::{BlockId, Standing, State};
+use common::ipam::Pool;
+use common::store::record::{self, Allocation, BlockMirror, Lease};
+use common::store::{Compare, Entry, Op, StoreError, Txn, keys};
+use std::collections::BTreeMap;
+
+/// How far that was possible; the greater, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Protection {
+    /// The node has the leases.
+    Complete,
+    /// Another node has one of the leases, or the pool is gone.
+    Barred,
+    /// Something changed meanwhile.
+    Unsettled,
+}
+
+impl LeaseKeeper {
+    /// Protects what is fenced, given the node's indexes in the store.
+    pub(super) async fn protect(&self, leased: &Leased) -> Result<Protection, LeaseError> {
+        let mut worst = Protection::Complete;
+        for (id, held) in self.allocator.run(|state, _| fenced(state)).await? {
+            worst = worst.max(self.protect_one(&id, held, leased.get(&id)).await?);
+        }
+        Ok(worst)
+    }
+
+    async fn protect_one(
+        &self,
+        id: &BlockId,
+        held: Vec<Allocation>,
+        index: Option<&(Entry, BlockMirror)>,
+    ) -> Result<Protection, LeaseError> {
+        let (key, block) = (keys::lease(&id.pool, id.unit), keys::block(&self.node, &id.pool, id.unit));
+        let mirror = BlockMirror { prefix: id.unit.net().prefix_len(), held };
+        let txn = Txn::new()
+            .when(Compare::ModRevision(block.clone(), index.map_or(0, |(entry, _)| entry.mod_revision)));
+        let (txn, then) = match (self.store.get(&key).await?, index) {
+            (Some(lease), Some((entry, known))) if lease.create_revision == entry.create_revision => {
+                if *known == mirror {
+                    return Ok(Protection::Complete);
+                }
+                let same = Compare::CreateRevision(key, lease.create_revision);
+                (txn.when(same).then(Op::Put(block, record::encode(&mirror))), Protection::Complete)
+            }
+            (Some(_), index) => {
+                tracing::error!(
+                    pool = %id.pool, block = %id.unit, addresses = mirror.held.len(),
+                    "containers of this node hold addresses of a block that another node leases"
+                );
+                if index.is_none() {
+                    return Ok(Protection::Barred);
+                }
+                (txn.then(Op::Delete(block)), Protection::Barred)
+            }
+            (None, _) => {
+                let Some(pool) = self.pool_of(id).await? else { return Ok(Protection::Barred) };
+                let lease = record::encode(&Lease { node: self.node.to_string() });
+                let claim = txn
+                    .when(Compare::ModRevision(pool.key, pool.mod_revision))
+                    .when(Compare::Absent(key.clone()))
+                    .then(Op::Put(key, lease))
+                    .then(Op::Put(block, record::encode(&mirror)));
+                tracing::info!(pool = %id.pool, block = %id.unit, "claims the lease of a fenced block again");
+                (claim, Protection::Complete)
+            }
+        };
+        match self.store.txn(txn).await {
+            Ok(_) => Ok(then),
+            Err(StoreError::Conflict) => Ok(Protection::Unsettled),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The pool of a block, if the block is still one of its units.
+    async fn pool_of(&self, id: &BlockId) -> Result<Option<Entry>, LeaseError> {
+        let Some(entry) = self.store.get(&keys::pool(&id.pool)).await? else { return Ok(None) };
+        let pool: Option<Pool> = record::decode(&entry.key, &entry.value).ok();
+        let space = pool.and_then(|pool| pool.space(id.unit.family()).ok());
+        Ok(space.and_then(|space| space.index_of(id.unit)).map(|_| entry))
+    }
+}
+
+/// The fenced blocks, with the allocations in them.
+fn fenced(state: &State) -> BTreeMap<BlockId, Vec<Allocation>> {
+    let fenced = state.leases().into_iter().filter(|(_, (_, standing))| *standing == Standing::Fenced);
+    let mut blocks: BTreeMap<BlockId, Vec<Allocation>> = fenced.map(|(id, _)| (id, Vec::new())).collect();
+    for (id, address, holder) in state.allocations() {
+        if let (Some(held), Some(offset)) = (blocks.get_mut(id), id.unit.offset_of(address)) {
+            held.push(holder.to_record(offset));
+        }
+    }
+    blocks
+}
