@@ -36,8 +36,19 @@ impl<'a> Client<'a> {
 
     /// Asks for an address of each of these families (`ipv4`, `ipv6`).
     pub fn add(&self, container: &str, families: &[&str]) -> Outcome {
+        self.ask(container, &body(container, families))
+    }
+
+    /// Asks for this address and no other.
+    pub fn add_exactly(&self, container: &str, address: IpAddr) -> Outcome {
+        let mut body = body(container, &[]);
+        body["address"] = json!(address);
+        self.ask(container, &body)
+    }
+
+    fn ask(&self, container: &str, body: &Value) -> Outcome {
         let question = self.history.asked(&self.node, Call::Add(container.to_owned()));
-        let reply = self.http.try_send("POST", "/ip", body(container, families).to_string().as_bytes());
+        let reply = self.http.try_send("POST", "/ip", body.to_string().as_bytes());
         self.note(question, &reply, |reply| {
             Ok(match reply.status {
                 200 => Answer::Given(given(reply)?),

@@ -41,7 +41,11 @@ impl Cluster {
     }
 
     fn start_in(place: Place, pool: &str) -> Result<Self> {
-        let etcd = Etcd::start_in(place)?;
+        Self::start_with(place, Etcd::start_in(place)?, pool)
+    }
+
+    /// Starts a controller on an etcd cluster in the same place, and makes a pool `default` with these arguments.
+    pub fn start_with(place: Place, etcd: Etcd, pool: &str) -> Result<Self> {
         let controller = Controller::serve(place, &etcd)?;
         controller.coilctl(&format!("pool create default {pool}"))?;
         Ok(Self { controller, etcd, place })

@@ -28,6 +28,7 @@ pub struct Coild {
     endpoint: String,
     data: PathBuf,
     args: Vec<String>,
+    failpoints: String,
     process: Option<Process>,
 }
 
@@ -36,7 +37,16 @@ impl Coild {
     pub fn new(place: Place, etcd: &Etcd, node: &str) -> Result<Self> {
         let (dir, endpoint) = (directory()?, etcd.endpoint());
         let (node, data) = (node.to_owned(), dir.path().join("data"));
-        let coild = Self { place, dir, node, endpoint, data, args: Vec::new(), process: None };
+        let coild = Self {
+            place,
+            dir,
+            node,
+            endpoint,
+            data,
+            args: Vec::new(),
+            failpoints: String::new(),
+            process: None,
+        };
         std::fs::write(coild.boot_id_file(), "11111111-1111-4111-8111-111111111111\n")?;
         // Outside of a machine of the test's own, nobody touches the kernel's routes.
         Ok(if place == Place::Here { coild.with(&["--route-table", "none"]) } else { coild })
@@ -62,6 +72,11 @@ impl Coild {
         Self { data: data.into(), ..self }
     }
 
+    /// Sets what the next processes do at named points, in the language of `common::fault`; empty for nothing.
+    pub fn set_failpoints(&mut self, failpoints: &str) {
+        failpoints.clone_into(&mut self.failpoints);
+    }
+
     /// The command that starts it.
     pub fn command(&self) -> Result<Command> {
         let mut command = self.place.command(binary("coild")?);
@@ -73,7 +88,8 @@ impl Coild {
             .arg(self.data())
             .arg("--boot-id-file")
             .arg(self.boot_id_file())
-            .args(&self.args);
+            .args(&self.args)
+            .env("FAILPOINTS", &self.failpoints);
         Ok(command)
     }
 
@@ -89,6 +105,25 @@ impl Coild {
     pub fn run(&mut self) -> Result<()> {
         self.spawn()?;
         self.ready()
+    }
+
+    /// Starts it and waits until it serves or has ended by itself; says whether it serves.
+    pub fn try_run(&mut self) -> Result<bool> {
+        self.spawn()?;
+        self.serves().or_else(|error| if self.has_ended()? { Ok(false) } else { Err(error) })
+    }
+
+    /// Whether the process that was started last has ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(!self.process.as_mut().context("coild was not started")?.is_running()?)
+    }
+
+    fn serves(&mut self) -> Result<bool> {
+        let http = self.http();
+        wait_until("coild to serve or to end", READY, || {
+            Ok(self.has_ended()? || http.get("/healthz")?.expect(200).is_ok())
+        })?;
+        Ok(!self.has_ended()?)
     }
 
     /// Waits until it serves.

@@ -140,6 +140,6 @@ impl Controller {
 
 /// An address of the loopback interface that is free at the moment.
 pub fn free_address() -> Result<String> {
-    let [port] = free_ports()?;
-    Ok(format!("127.0.0.1:{port}"))
+    let ports = free_ports(1)?;
+    Ok(format!("127.0.0.1:{}", ports[0]))
 }

@@ -55,6 +55,13 @@ impl Plugin {
         self.with("CONTAINERID", container).with("NETNS", netns).with("IFNAME", "eth0")
     }
 
+    /// Sets what it does at named points, in the language of `common::fault`.
+    #[must_use]
+    pub fn with_failpoints(mut self, failpoints: &str) -> Self {
+        self.env.insert("FAILPOINTS".to_owned(), failpoints.to_owned());
+        self
+    }
+
     /// Runs it to its end.
     pub fn call(&self, verb: &str, config: &Value) -> Result<Output> {
         self.call_with(verb, config.to_string().as_bytes())

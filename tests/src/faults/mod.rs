@@ -5,9 +5,13 @@
 //! another seed each time.
 //!
 //! * [`world`]: a cluster with its nodes, and the history of what their clients were told
+//! * [`etcd`]: what befalls the store
 //! * [`load`]: clients of all kinds, at the same time
+//! * [`points`]: programs that end at named points
 
+pub mod etcd;
 pub mod load;
+pub mod points;
 pub mod world;
 
 use anyhow::{Context, Result};
@@ -51,7 +55,19 @@ impl Story {
 }
 
 /// All stories.
-pub const STORIES: &[Story] = &[Story { name: "random_load", run: load::random_load }];
+pub const STORIES: &[Story] = &[
+    Story { name: "random_load", run: load::random_load },
+    Story { name: "coild_points", run: points::coild_points },
+    Story { name: "plugin_points", run: points::plugin_points },
+    Story { name: "route_points", run: points::route_points },
+    Story { name: "store_killed", run: etcd::store_killed },
+    Story { name: "store_hangs", run: etcd::store_hangs },
+    Story { name: "members_lost", run: etcd::members_lost },
+    Story { name: "partition", run: etcd::partition },
+    Story { name: "removed_while_cut_off", run: etcd::removed_while_cut_off },
+    Story { name: "compaction", run: etcd::compaction },
+    Story { name: "backup_restored", run: etcd::backup_restored },
+];
 
 /// Tells the story of this name with a small budget.
 pub fn tell(name: &str) -> Result<()> {

@@ -26,7 +26,7 @@ pub struct World {
 
 impl World {
     /// Arguments of every node: addresses rest for no time, so that idle blocks are released at once.
-    pub const ARGS: [&str; 4] = ["--cooldown", "0s", "--log", "info"];
+    pub const ARGS: [&str; 4] = ["--cooldown", "0s", "--reconcile-interval", "5s"];
 
     /// Starts this many nodes, `n0` and so on, with a pool `default` of this description.
     pub fn start(pool: &str, nodes: usize) -> Result<Self> {
@@ -78,7 +78,8 @@ impl World {
         })
     }
 
-    fn nothing_is_left(&self) -> Result<()> {
+    /// Waits until nothing is left of what was held (I3).
+    pub fn nothing_is_left(&self) -> Result<()> {
         wait_until("nothing to be left", DRAIN, || {
             let leaks = self.remains()?.leaks();
             ensure!(leaks.is_empty(), "I3:\n{}", leaks.join("\n"));
