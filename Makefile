@@ -7,11 +7,13 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PACKAGES := busybox-static containerd containernetworking-plugins etcd-client etcd-server iproute2 podman procps \
 	protobuf-compiler runc util-linux
 
-.PHONY: help demo build deps test lint ci bench clean
+MINUTES ?= 10
+
+.PHONY: help demo build deps test torture lint ci bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
-		printf '%-14s%s\n' "$$name" "$$what"; done
+		printf '%-16s%s\n' "$$name" "$$what"; done
 
 demo: ## Show the whole system on this machine, in namespaces of its own; needs only Rust, no root
 	$(CARGO) build --locked --profile demo --no-default-features -p coil -p coil-controller -p coilctl -p coil-demo
@@ -29,6 +31,11 @@ test: deps ## Run all tests, with real etcd, containerd, podman and network name
 	$(CARGO) build --locked --workspace --bins
 	scripts/as-root $(CARGO) test --locked --workspace
 	@echo "All tests passed."
+
+torture: deps ## Try to break the invariants for MINUTES=10, with another SEED each time (root, or sudo)
+	$(CARGO) build --locked --workspace --bins
+	COIL_TEST_BINARIES="$(TARGET)/debug" $(if $(filter 0,$(shell id -u)),,sudo -E) "$(TARGET)/debug/torture" \
+		--minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: deps ## Check format, lints, documentation and the links in it
 	$(CARGO) fmt --all --check

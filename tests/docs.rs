@@ -100,6 +100,33 @@ fn anchors(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Every test that `docs/reliability.md` names is one of the end-to-end tests, and every fault story is named there.
+#[test]
+fn named_tests_exist() -> Result<()> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(tests.join("../docs/reliability.md"))?;
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let cells = rows.filter_map(|line| line.trim_end_matches('|').rsplit('|').next());
+    let named: BTreeSet<String> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    ensure!(named.len() > 20, "few tests are named: {named:?}");
+    let mut known = BTreeSet::new();
+    for file in fs::read_dir(tests.join("e2e"))? {
+        let text = fs::read_to_string(file?.path())?;
+        let functions = text.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next());
+        known.extend(functions.map(str::to_owned));
+    }
+    let missing: Vec<_> = named.difference(&known).collect();
+    ensure!(missing.is_empty(), "tests that do not exist: {missing:?}");
+    let told: BTreeSet<String> =
+        coil_tests::faults::STORIES.iter().map(|story| story.name.to_owned()).collect();
+    let unnamed: Vec<_> = told.difference(&named).collect();
+    ensure!(unnamed.is_empty(), "stories that the page does not name: {unnamed:?}");
+    let untold: Vec<_> = told.difference(&known).collect();
+    ensure!(untold.is_empty(), "stories without a test: {untold:?}");
+    Ok(())
+}
+
 #[test]
 fn dead_links_are_seen() -> Result<()> {
     let dir = tempfile::tempdir()?;

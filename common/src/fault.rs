@@ -32,24 +32,24 @@ mod points {
 
 #[cfg(not(all(feature = "failpoints", debug_assertions)))]
 mod points {
-    #[inline(always)]
+    #[inline]
     pub(super) fn point(_name: &str) {}
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn clock_offset() -> i64 {
         0
     }
 }
 
 /// The process ends here if the tests want it to.
-#[inline(always)]
+#[inline]
 pub fn point(name: &str) {
     points::point(name);
 }
 
 /// By how many milliseconds the wall clock is off: what the file says that the point `clock` names, as in
 /// `clock=return(/tmp/offset)`.
-#[inline(always)]
+#[inline]
 pub(crate) fn clock_offset() -> i64 {
     points::clock_offset()
 }

@@ -2,7 +2,10 @@
 //! stories for longer.
 
 use anyhow::Result;
+use coil_tests::binaries::binary;
 use coil_tests::faults::tell;
+use coil_tests::tools::{run, text};
+use std::process::Command;
 
 #[test]
 fn random_load() -> Result<()> {
@@ -57,4 +60,44 @@ fn compaction() -> Result<()> {
 #[test]
 fn backup_restored() -> Result<()> {
     tell("backup_restored")
+}
+
+#[test]
+fn journal_damaged() -> Result<()> {
+    tell("journal_damaged")
+}
+
+#[test]
+fn clock_jumps() -> Result<()> {
+    tell("clock_jumps")
+}
+
+#[test]
+fn reboots() -> Result<()> {
+    tell("reboots")
+}
+
+#[test]
+fn two_daemons() -> Result<()> {
+    tell("two_daemons")
+}
+
+#[test]
+fn hostile_clients() -> Result<()> {
+    tell("hostile_clients")
+}
+
+#[test]
+fn slow_store() -> Result<()> {
+    tell("slow_store")
+}
+
+/// The program of `make torture`, for a moment: it tells a story, and finds nothing left on the machine.
+#[test]
+fn nothing_is_left() -> Result<()> {
+    let mut torture = Command::new(binary("torture")?);
+    torture.args(["--minutes", "0.02", "--seed", "1", "--story", "partition"]);
+    let output = run(torture.env("COIL_TEST_BINARIES", binary("coild")?.with_file_name("")))?;
+    assert!(text(&output).contains("nothing was left behind"), "{}", text(&output));
+    Ok(())
 }

@@ -66,6 +66,12 @@ impl Coild {
         self
     }
 
+    /// Reaches its store elsewhere than etcd says.
+    #[must_use]
+    pub fn with_store(self, url: &str) -> Self {
+        Self { endpoint: url.to_owned(), ..self }
+    }
+
     /// Keeps its data in another directory of its place.
     #[must_use]
     pub fn with_data(self, data: &str) -> Self {

@@ -118,8 +118,8 @@ impl Etcd {
 
     /// Asks all members to end, and waits.
     pub fn stop(&mut self) -> Result<()> {
-        let processes = self.members.iter_mut().filter_map(|member| member.process.take());
-        processes.map(|mut process| process.terminate().map(|_| ())).collect()
+        let mut processes = self.members.iter_mut().filter_map(|member| member.process.take());
+        processes.try_for_each(|mut process| process.terminate().map(|_| ()))
     }
 
     /// SIGKILL of all members.

@@ -5,6 +5,7 @@
 //! * [`tools`]: programs that a test needs, and the package that has them; temporary directories
 //! * [`place`]: where a process runs: on the machine itself or in a [`machine`] of the test's own
 //! * [`process`]: a child process with its log
+//! * [`proxy`]: a slow network
 //! * [`binaries`]: the workspace's programs, built once per run
 //! * [`http`]: a client that can also speak badly
 //! * [`etcd`], [`coild`], [`controller`], [`plugin`]: the programs of the story
@@ -37,6 +38,7 @@ pub mod place;
 pub mod plugin;
 pub mod podman;
 pub mod process;
+pub mod proxy;
 mod runtime;
 pub mod tools;
 pub mod wait;

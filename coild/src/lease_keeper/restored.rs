@@ -4,6 +4,7 @@
 //! nobody leases a block while the announcement lasts; the holders claim theirs again meanwhile.
 
 use super::{LeaseError, LeaseKeeper};
+use crate::state::State;
 use common::store::record::{self, Restored};
 use common::store::{Op, StoreError, Txn, keys};
 use std::time::Duration;
@@ -23,7 +24,7 @@ impl LeaseKeeper {
              are closed, and their addresses stay with their containers"
         );
         self.metrics.restores.add(1);
-        self.allocator.run(|state, now| state.touch_all(now)).await?;
+        self.allocator.run(State::touch_all).await?;
         self.allocator.signals().changed.notify_one();
         Ok(())
     }

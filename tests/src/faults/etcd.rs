@@ -11,6 +11,7 @@ use crate::history::Answer;
 use crate::load::Dice;
 use crate::machine::Machine;
 use crate::place::Place;
+use crate::proxy::Proxy;
 use crate::tools::run;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
@@ -93,6 +94,35 @@ pub fn members_lost(budget: Budget) -> Result<()> {
                 return Ok(());
             }
         }
+    })?;
+    check(nodes, history)?;
+    drop(clients);
+    world.drain()
+}
+
+/// The way to the store takes 200 ms, and as much back. Addresses are given as fast as ever.
+pub fn slow_store(budget: Budget) -> Result<()> {
+    let mut world = World::start(POOL, 1)?;
+    let proxy = Proxy::start(&world.cluster.etcd.endpoint(), Duration::from_millis(200))?;
+    let mut slow = world.cluster.node("slow")?.with(&World::ARGS).with_store(&proxy.url());
+    slow.run()?;
+    world.nodes.push(slow);
+    let World { nodes, history, .. } = &world;
+    let client = Client::new(&nodes[1], history);
+    client.add("first", &["ipv4", "ipv6"])?;
+    for n in 0..10 {
+        let start = Instant::now();
+        let answer = client.add(&format!("quick-{n}"), &["ipv4", "ipv6"])?;
+        ensure!(matches!(answer, Answer::Given(_)), "{answer:?}");
+        ensure!(start.elapsed() < Duration::from_millis(200), "waited for the store: {:?}", start.elapsed());
+    }
+    let clients: Vec<Client> = nodes.iter().map(|node| Client::new(node, history)).collect();
+    let until = Instant::now() + budget.time;
+    under_load(&clients, budget.seed, |load| {
+        while Instant::now() < until {
+            load.goes_on(20)?;
+        }
+        Ok(())
     })?;
     check(nodes, history)?;
     drop(clients);
@@ -231,7 +261,7 @@ pub fn compaction(_: Budget) -> Result<()> {
 }
 
 /// How long a node that lives takes at most to notice, and to claim what it holds.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_mins(1);
 
 /// A backup is put in the place of the store. Since it was made, one node has leased blocks, and another one has
 /// released some which are a third one's now. No address is ever given twice.

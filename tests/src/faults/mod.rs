@@ -6,11 +6,15 @@
 //!
 //! * [`world`]: a cluster with its nodes, and the history of what their clients were told
 //! * [`etcd`]: what befalls the store
+//! * [`leaks`]: what is left on the machine
 //! * [`load`]: clients of all kinds, at the same time
+//! * [`node`]: what befalls a node
 //! * [`points`]: programs that end at named points
 
 pub mod etcd;
+pub mod leaks;
 pub mod load;
+pub mod node;
 pub mod points;
 pub mod world;
 
@@ -63,10 +67,16 @@ pub const STORIES: &[Story] = &[
     Story { name: "store_killed", run: etcd::store_killed },
     Story { name: "store_hangs", run: etcd::store_hangs },
     Story { name: "members_lost", run: etcd::members_lost },
+    Story { name: "slow_store", run: etcd::slow_store },
     Story { name: "partition", run: etcd::partition },
     Story { name: "removed_while_cut_off", run: etcd::removed_while_cut_off },
     Story { name: "compaction", run: etcd::compaction },
     Story { name: "backup_restored", run: etcd::backup_restored },
+    Story { name: "journal_damaged", run: node::journal_damaged },
+    Story { name: "clock_jumps", run: node::clock_jumps },
+    Story { name: "reboots", run: node::reboots },
+    Story { name: "two_daemons", run: node::two_daemons },
+    Story { name: "hostile_clients", run: node::hostile_clients },
 ];
 
 /// Tells the story of this name with a small budget.
