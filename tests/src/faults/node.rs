@@ -43,7 +43,7 @@ pub fn journal_damaged(budget: Budget) -> Result<()> {
         )?;
         node.stop()?;
         world.history.died("n0");
-        let damage = damage(&node.data().join("journal.redb"), &mut dice)?;
+        let damage = damage(&node.data().join("journal"), &mut dice)?;
         node.run().with_context(|| damage.clone())?;
         world.check().with_context(|| damage)?;
         round += 1;
