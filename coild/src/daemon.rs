@@ -1,20 +1,20 @@
 //! The daemon: everything started in the order that keeps the invariants, and stopped in the reverse.
 
 use crate::allocate::Sources;
-use crate::allocator::Allocator;
+use crate::allocator::{Allocator, Worker};
 use crate::answering::Answering;
 use crate::api::{self, Context};
 use crate::boot::{self, Boot};
 use crate::config::{NodeConfig, RouteTable};
 use crate::journal::{Journal, JournalError};
-use crate::lease_keeper::LeaseKeeper;
+use crate::lease_keeper::{Inbox, LeaseKeeper};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::presence::{Presence, PresenceError, instance_id};
 use crate::reconcile::Reconciler;
 use crate::routes;
 use crate::state::{Settings, State};
-use crate::watcher::Watcher;
+use crate::watcher::{PoolsRead, Watcher};
 use common::clock;
 use common::error::chain;
 use common::name::{NameError, NodeName};
@@ -75,47 +75,22 @@ impl Daemon {
     /// Runs until `shutdown` is done: requests in progress are finished then, and the mirror is brought up to
     /// date.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let node = self.node_name()?;
-        let boot = read_boot_id(&self.config.boot_id_file)?;
-        let settings = Settings { cooldown: self.config.cooldown, low_water: self.config.low_water };
-        let (mut journal, state) = open_journal(&self.data_dir, settings)?;
-        let (state, noted) = boot::settle(&mut journal, state, &boot, self.config.runtime().is_some())?;
-        let complete = state.is_complete();
-        let instance = instance_id(&self.data_dir)?;
-        let presence = Presence::new(Arc::clone(&self.store), node.clone(), instance, boot);
+        let (mut node, worker) = self.open()?;
         // The name is claimed before a socket appears: of two daemons, the second must not answer.
         tokio::pin!(shutdown);
         tokio::select! {
-            entered = enter(&presence, complete) => entered?,
+            claimed = node.claim() => claimed?,
             () = &mut shutdown => return Ok(()),
         }
-        let (allocator, worker) = Allocator::new(journal, state, settings);
         let answering = Answering::start(worker).map_err(DaemonError::Thread)?;
-        let metrics = Arc::new(Metrics::default());
-        let (keeper, leases, inbox) =
-            LeaseKeeper::new(node.clone(), Arc::clone(&self.store), allocator.clone(), Arc::clone(&metrics));
-        let watcher = Watcher {
-            node: node.clone(),
-            store: Arc::clone(&self.store),
-            allocator: allocator.clone(),
-            leases,
-        };
-        let keeper = catch_up(&watcher, keeper).await;
-        let mirror = Arc::new(Mirror {
-            node: node.clone(),
-            store: Arc::clone(&self.store),
-            allocator: allocator.clone(),
-            metrics: Arc::clone(&metrics),
-            window: self.config.mirror_window,
-        });
+        node.catch_up().await;
         let mut tasks = JoinSet::new();
-        tasks.spawn(keeper.run(inbox));
-        self.start_tasks(&mut tasks, &mirror, &watcher, noted);
-        let sources = Sources { allocator, leases: watcher.leases.clone(), watcher: watcher.clone() };
+        let Started { sources, metrics, presence, mirror } = node.start(&mut tasks);
         let router = api::router(Context { sources, metrics });
         let serving = answering.serve(self.binds(), router).await?;
         tracing::info!(
-            %node, socket = %self.config.socket.display(), listen = serving.tcp.map(tracing::field::display),
+            node = %presence.node, socket = %self.config.socket.display(),
+            listen = serving.tcp.map(tracing::field::display),
             version = env!("CARGO_PKG_VERSION"), "coild is ready"
         );
         let outcome = tokio::select! {
@@ -130,29 +105,64 @@ impl Daemon {
         let _ = tokio::time::timeout(FLUSH_TIME, mirror.finish()).await;
         tasks.shutdown().await;
         let _ = tokio::time::timeout(FLUSH_TIME, presence.end()).await;
-        // These were the last handles: the journal is closed when the thread has ended.
+        // This was the last handle: the journal is closed when the thread has ended.
         drop(mirror);
-        drop(watcher);
         answering.end().await;
         tracing::info!("coild has stopped");
         outcome
     }
 
-    fn binds(&self) -> Vec<Bind> {
-        std::iter::once(self.config.bind()).chain(self.listen.map(Bind::Tcp)).collect()
+    /// Opens the journal. Nobody hears of the node yet, and nothing is given before the worker runs.
+    pub fn open(&self) -> Result<(Node, Worker), DaemonError> {
+        let name = self.node_name()?;
+        let boot = read_boot_id(&self.config.boot_id_file)?;
+        let settings = Settings { cooldown: self.config.cooldown, low_water: self.config.low_water };
+        let (mut journal, state) = open_journal(&self.data_dir, settings)?;
+        let (state, noted) = boot::settle(&mut journal, state, &boot, self.config.runtime().is_some())?;
+        let complete = state.is_complete();
+        let presence =
+            Presence::new(Arc::clone(&self.store), name.clone(), instance_id(&self.data_dir)?, boot);
+        let (allocator, worker) = Allocator::new(journal, state, settings);
+        let (store, metrics) = (Arc::clone(&self.store), Arc::new(Metrics::default()));
+        let (keeper, leases, inbox) = LeaseKeeper::new(
+            name.clone(),
+            Arc::clone(&store),
+            allocator.clone(),
+            Arc::clone(&metrics),
+            self.config.low_water,
+        );
+        let watcher = Watcher {
+            node: name.clone(),
+            store: Arc::clone(&store),
+            allocator: allocator.clone(),
+            leases: leases.clone(),
+        };
+        let mirror = Arc::new(Mirror {
+            node: name,
+            store,
+            allocator: allocator.clone(),
+            metrics: Arc::clone(&metrics),
+            window: self.config.mirror_window,
+        });
+        let sources = Sources { allocator, leases, watcher };
+        let config = self.config.clone();
+        let node = Node {
+            sources,
+            metrics,
+            presence,
+            mirror,
+            config,
+            complete,
+            boot: noted,
+            keeper,
+            inbox,
+            read: None,
+        };
+        Ok((node, worker))
     }
 
-    fn start_tasks(&self, tasks: &mut JoinSet<()>, mirror: &Arc<Mirror>, watcher: &Watcher, boot: Boot) {
-        let (metrics, mirror, following) = (Arc::clone(&mirror.metrics), Arc::clone(mirror), watcher.clone());
-        tasks.spawn(async move { mirror.run().await });
-        tasks.spawn(async move { following.run().await });
-        let (allocator, leases) = (watcher.allocator.clone(), watcher.leases.clone());
-        let (runtime, interval) = (self.config.runtime(), self.config.reconcile_interval);
-        let reconciler = Reconciler::new(allocator.clone(), leases, metrics, runtime, boot, interval);
-        tasks.spawn(reconciler.run());
-        if let RouteTable::Table(table) = self.config.route_table {
-            tasks.spawn(routes::run(allocator, table));
-        }
+    fn binds(&self) -> Vec<Bind> {
+        std::iter::once(self.config.bind()).chain(self.listen.map(Bind::Tcp)).collect()
     }
 
     fn node_name(&self) -> Result<NodeName, DaemonError> {
@@ -164,16 +174,72 @@ impl Daemon {
     }
 }
 
-/// Learns what was taken away from the node while it was down, before anything is given. Does not wait for a
-/// store that does not answer.
-async fn catch_up(watcher: &Watcher, mut keeper: LeaseKeeper) -> LeaseKeeper {
-    let _ = tokio::time::timeout(STORE_TIME, async {
-        if watcher.read_pools().await.is_ok() {
-            keeper.reconcile().await;
+/// All of a node but its sockets and the thread that answers.
+pub struct Node {
+    /// Where addresses come from.
+    pub sources: Sources,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The node's claim to its name.
+    pub presence: Presence,
+    /// Copies its allocations to the store.
+    pub mirror: Arc<Mirror>,
+    config: NodeConfig,
+    complete: bool,
+    boot: Boot,
+    keeper: LeaseKeeper,
+    inbox: Inbox,
+    /// What was read of the store when the node caught up.
+    read: Option<PoolsRead>,
+}
+
+/// A node whose tasks run.
+pub struct Started {
+    /// Where addresses come from.
+    pub sources: Sources,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The node's claim to its name.
+    pub presence: Presence,
+    /// Copies its allocations to the store.
+    pub mirror: Arc<Mirror>,
+}
+
+impl Node {
+    /// Checks the store's layout and claims the node's name.
+    pub async fn claim(&self) -> Result<(), DaemonError> {
+        enter(&self.presence, self.complete).await
+    }
+
+    /// Learns what was taken away from the node while it was down, before anything is given. Does not wait for a
+    /// store that does not answer.
+    pub async fn catch_up(&mut self) {
+        let _ = tokio::time::timeout(STORE_TIME, async {
+            if let Ok(read) = self.sources.watcher.read_pools().await {
+                self.keeper.reconcile().await;
+                self.read = Some(read);
+            }
+        })
+        .await;
+    }
+
+    /// Starts its tasks.
+    pub fn start(self, tasks: &mut JoinSet<()>) -> Started {
+        let Self { sources, metrics, presence, mirror, config, boot, keeper, inbox, read, .. } = self;
+        tasks.spawn(keeper.run(inbox));
+        let (copying, watcher) = (Arc::clone(&mirror), sources.watcher.clone());
+        tasks.spawn(async move { copying.run().await });
+        tasks.spawn(async move { watcher.run(read).await });
+        let (allocator, leases) = (sources.allocator.clone(), sources.leases.clone());
+        let (runtime, interval) = (config.runtime(), config.reconcile_interval);
+        let reconciler =
+            Reconciler::new(allocator.clone(), leases, Arc::clone(&metrics), runtime, boot, interval);
+        tasks.spawn(reconciler.run());
+        if let RouteTable::Table(table) = config.route_table {
+            tasks.spawn(routes::run(allocator, table));
         }
-    })
-    .await;
-    keeper
+        Started { sources, metrics, presence, mirror }
+    }
 }
 
 /// Keeps the claim to the node's name, and never ends.

@@ -31,6 +31,13 @@ pub enum WatchError {
     Ended,
 }
 
+/// The pools as they were read, and at which revision of the store.
+#[derive(Debug, Clone)]
+pub struct PoolsRead {
+    pools: BTreeMap<PoolName, Pool>,
+    revision: Revision,
+}
+
 /// Follows the store for a node.
 #[derive(Clone)]
 pub struct Watcher {
@@ -45,10 +52,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Follows for ever.
-    pub async fn run(&self) {
+    /// Follows for ever. If the pools were read already, and the leases held against the store after that, it goes
+    /// on from there.
+    pub async fn run(&self, mut start: Option<PoolsRead>) {
         loop {
-            match self.follow().await {
+            match self.follow(start.take()).await {
                 Ok(never) => match never {},
                 Err(WatchError::Allocator(AllocatorError::Stopped)) => return,
                 Err(error) => tracing::debug!(error = %chain(&error), "following the store starts over"),
@@ -57,29 +65,35 @@ impl Watcher {
         }
     }
 
-    /// Reads the pools as they are now; returns them and where to watch from.
-    pub async fn read_pools(&self) -> Result<(BTreeMap<PoolName, Pool>, Revision), WatchError> {
+    /// Reads the pools as they are now.
+    pub async fn read_pools(&self) -> Result<PoolsRead, WatchError> {
         let page = list_all(self.store.as_ref(), &keys::pools()).await?;
         let pools: BTreeMap<_, _> = page.items.iter().filter_map(parse_pool).collect();
         self.tell(pools.clone()).await?;
-        Ok((pools, page.revision))
+        Ok(PoolsRead { pools, revision: page.revision })
     }
 
     async fn tell(&self, pools: BTreeMap<PoolName, Pool>) -> Result<(), WatchError> {
         Ok(self.allocator.run(move |state, _| state.set_pools(pools)).await?)
     }
 
-    async fn follow(&self) -> Result<std::convert::Infallible, WatchError> {
-        let (mut pools, revision) = self.read_pools().await?;
+    async fn follow(&self, start: Option<PoolsRead>) -> Result<std::convert::Infallible, WatchError> {
+        let caught_up = start.is_some();
+        let PoolsRead { mut pools, revision } = match start {
+            Some(read) => read,
+            None => self.read_pools().await?,
+        };
         let mut pool_events = self.store.watch(&keys::pools(), revision + 1).await?;
         let orders = list_all(self.store.as_ref(), &keys::evictions(&self.node)).await?;
         for entry in &orders.items {
             self.evict(entry).await?;
         }
         let mut order_events = self.store.watch(&keys::evictions(&self.node), orders.revision + 1).await?;
-        let mut block_events = self.store.watch(&keys::blocks(&self.node), orders.revision + 1).await?;
-        // What happened to the leases while nobody watched.
-        self.leases.reconcile();
+        let mut block_events = self.store.watch(&keys::blocks(&self.node), revision + 1).await?;
+        if !caught_up {
+            // What happened to the leases while nobody watched.
+            self.leases.reconcile();
+        }
         loop {
             tokio::select! {
                 event = next(&mut pool_events) => {

@@ -4,20 +4,23 @@
 //! A lease and the node's index of it are made and removed in one transaction. A block is added to the state
 //! only when its lease is certain, and taken out of the state before its lease is removed: a crash in between
 //! leaves a lease without a block, which the next reconciliation adopts.
+//!
+//! * [`leaser`]: the store's side of it
 
-mod acquire;
+pub mod leaser;
 mod protect;
 mod reconcile;
 mod restored;
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::metrics::Metrics;
-use crate::state::{BlockId, Need, State};
+use crate::state::{BlockId, Need, Standing, State};
 use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::name::{NodeName, PoolName};
 use common::store::record::RecordError;
 use common::store::{Store, StoreError};
+use leaser::{Leased, Leaser};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +128,9 @@ pub struct LeaseKeeper {
     unsure: bool,
     /// How many of the store's rewinds were dealt with.
     rewinds: u64,
-    /// The block of each pool and family that was leased last: the search goes on behind it.
-    last: BTreeMap<Need, Unit>,
+    leaser: Leaser,
+    /// Fewer free addresses than this make the node lease another block.
+    low_water: usize,
 }
 
 impl LeaseKeeper {
@@ -136,18 +140,13 @@ impl LeaseKeeper {
         store: Arc<dyn Store>,
         allocator: Allocator,
         metrics: Arc<Metrics>,
+        low_water: u32,
     ) -> (Self, LeaseRequests, Inbox) {
         let (requests, inbox) = mpsc::channel(QUEUE);
-        let keeper = Self {
-            node,
-            store,
-            allocator,
-            metrics,
-            down: None,
-            unsure: true,
-            rewinds: 0,
-            last: BTreeMap::new(),
-        };
+        let low_water = usize::try_from(low_water).unwrap_or(usize::MAX);
+        let leaser = Leaser::new(node.clone(), Arc::clone(&store));
+        let keeper =
+            Self { node, store, allocator, metrics, down: None, unsure: true, rewinds: 0, leaser, low_water };
         (keeper, LeaseRequests(requests), Inbox(inbox))
     }
 
@@ -170,6 +169,8 @@ impl LeaseKeeper {
 
     /// Answers all requests that wait, those for the same thing together.
     async fn answer(&mut self, first: Message, inbox: &mut mpsc::Receiver<Message>) {
+        // Those who ask at the same moment have their turn to ask, and are answered together.
+        tokio::task::yield_now().await;
         let mut wanted: BTreeMap<Want, Vec<oneshot::Sender<Result<(), LeaseError>>>> = BTreeMap::new();
         let (mut next, mut at_once) = (Some(first), false);
         while let Some(message) = next {
@@ -184,14 +185,19 @@ impl LeaseKeeper {
             self.reconcile().await;
         }
         for (want, mut waiting) in wanted {
-            while !waiting.is_empty() {
-                let outcome = self.acquire_wanted(&want).await;
-                let served = match &outcome {
-                    Ok(unit) => 1 << unit.bits().min(Unit::MAX_BITS),
-                    Err(_) => waiting.len(),
+            loop {
+                // Whoever did not wait any longer needs no block either.
+                waiting.retain(|reply| !reply.is_closed());
+                if waiting.is_empty() {
+                    break;
+                }
+                let outcome = self.acquire(&want, waiting.len()).await;
+                let (served, outcome) = match outcome {
+                    Ok(room) => (room, Ok(())),
+                    Err(error) => (waiting.len(), Err(error)),
                 };
-                for reply in waiting.drain(..served.min(waiting.len())) {
-                    let _ = reply.send(outcome.clone().map(|_| ()));
+                for reply in waiting.drain(..served.clamp(1, waiting.len())) {
+                    let _ = reply.send(outcome.clone());
                 }
             }
         }
@@ -201,21 +207,48 @@ impl LeaseKeeper {
         self.unsure || self.store.rewinds() != self.rewinds
     }
 
-    async fn acquire_wanted(&mut self, want: &Want) -> Result<Unit, LeaseError> {
+    /// Leases blocks for so many addresses and the low-water mark, in one transaction, and adds them to the state.
+    /// Returns how many addresses they have, which may be fewer.
+    async fn acquire(&mut self, want: &Want, addresses: usize) -> Result<usize, LeaseError> {
         if let Some((since, error)) = &self.down
             && since.elapsed() < PROBE
         {
             return Err(LeaseError::Store(Arc::clone(error)));
         }
-        let outcome = match want {
-            Want::Any(need) => self.acquire(&need.pool, need.family, None).await,
-            Want::Exactly(id) => self.acquire(&id.pool, id.unit.family(), Some(id.unit)).await,
-        };
+        let outcome = self.try_acquire(want, addresses).await;
         self.note(&outcome);
-        if let (Ok(unit), Want::Any(need)) = (&outcome, want) {
-            self.last.insert(need.clone(), *unit);
-        }
         outcome
+    }
+
+    async fn try_acquire(&mut self, want: &Want, addresses: usize) -> Result<usize, LeaseError> {
+        let (pool, leased) = match want {
+            Want::Any(need) => {
+                let (pool, family) = (need.pool.clone(), need.family);
+                let (held, bits) = self
+                    .allocator
+                    .run(move |state, _| {
+                        let bits =
+                            state.pools().get(&pool).map_or(Unit::MAX_BITS, |pool| pool.block_bits(family));
+                        (state.units(&pool), bits)
+                    })
+                    .await?;
+                let blocks = addresses.saturating_add(self.low_water).div_ceil(1 << bits.min(Unit::MAX_BITS));
+                (&need.pool, self.leaser.lease_any(need, blocks, &held).await?)
+            }
+            Want::Exactly(id) => (&id.pool, vec![self.leaser.lease_exactly(id).await?]),
+        };
+        self.metrics.acquired.add(leased.len() as u64);
+        let room = leased.iter().map(|leased| 1 << leased.unit.bits().min(Unit::MAX_BITS)).sum();
+        let pool = pool.clone();
+        self.allocator
+            .run(move |state, now| {
+                for Leased { unit, token } in leased {
+                    let id = BlockId { pool: pool.clone(), unit };
+                    state.add_block(&id, token, Standing::Open, Vec::new(), now);
+                }
+            })
+            .await?;
+        Ok(room)
     }
 
     fn note<T>(&mut self, outcome: &Result<T, LeaseError>) {
@@ -232,9 +265,8 @@ impl LeaseKeeper {
     async fn prefetch(&mut self) {
         let Ok(needs) = self.allocator.run(State::needs).await else { return };
         for need in needs {
-            match self.acquire_wanted(&Want::Any(need)).await {
-                Ok(unit) => tracing::debug!(block = %unit, "leased a block ahead of need"),
-                Err(error) => tracing::debug!(error = %chain(&error), "no block leased ahead of need"),
+            if let Err(error) = self.acquire(&Want::Any(need), 1).await {
+                tracing::debug!(error = %chain(&error), "no block leased ahead of need");
             }
         }
     }
@@ -245,10 +277,13 @@ impl LeaseKeeper {
         }
         let Ok(idle) = self.allocator.run(State::take_idle).await else { return };
         for (id, token) in idle {
-            let outcome = self.release(&id, token).await;
+            let outcome = self.leaser.release(&id, token).await;
             self.note(&outcome);
             match outcome {
-                Ok(()) => tracing::info!(pool = %id.pool, block = %id.unit, "released an idle block"),
+                Ok(released) => {
+                    self.metrics.released.add(u64::from(released));
+                    tracing::info!(pool = %id.pool, block = %id.unit, "released an idle block");
+                }
                 Err(error) => tracing::warn!(
                     pool = %id.pool, block = %id.unit, error = %chain(&error),
                     "an idle block could not be released and is kept"

@@ -111,6 +111,11 @@ impl State {
         self.blocks.iter().map(|(id, held)| (id.clone(), (held.token, held.standing))).collect()
     }
 
+    /// The blocks of a pool that the node holds, fenced ones too.
+    pub fn units(&self, pool: &PoolName) -> BTreeSet<Unit> {
+        self.blocks.keys().filter(|id| id.pool == *pool).map(|id| id.unit).collect()
+    }
+
     /// The addresses that the kernel should route to this node: every block whose lease the node has.
     pub fn routed(&self) -> BTreeSet<Unit> {
         let routed = |(id, held): (&BlockId, &Held)| (held.standing != Standing::Fenced).then_some(id.unit);

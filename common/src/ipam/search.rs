@@ -99,6 +99,13 @@ impl Search {
         Step::Page { run, limit }
     }
 
+    /// The first free units that were read and not yet lost, `most` of them at most; none before
+    /// [`Step::Found`].
+    pub fn found(&self, most: usize) -> Vec<Unit> {
+        let indices = self.gaps.iter().flat_map(|(first, last)| *first..=*last);
+        indices.take(most).filter_map(|index| self.space.unit_at(index)).collect()
+    }
+
     /// Tells the leased units of the page that was asked for, in address order; `more` says that the limit cut
     /// the page short. Units outside of the space are skipped.
     pub fn page(&mut self, leased: &[Unit], more: bool) {

@@ -36,10 +36,16 @@ impl<'a> FreeUnits<'a> {
 
     /// A free unit, the same one until it is [`lost`](Self::lost); `None` if every unit has a lease.
     pub async fn next(&mut self) -> Result<Option<Unit>, StoreError> {
+        Ok(self.next_units(1).await?.pop())
+    }
+
+    /// Some free units, `most` of them at most and those that one read told: the same ones until they are
+    /// [`lost`](Self::lost), in that order. None if every unit has a lease.
+    pub async fn next_units(&mut self, most: usize) -> Result<Vec<Unit>, StoreError> {
         loop {
             match self.search.step() {
-                Step::Found(unit) => return Ok(Some(unit)),
-                Step::Full => return Ok(None),
+                Step::Found(_) => return Ok(self.search.found(most)),
+                Step::Full => return Ok(Vec::new()),
                 Step::Count { run } => {
                     let count = self.store.count(&keys::leases_between(self.pool, run)).await?;
                     self.search.counted(count);

@@ -33,7 +33,7 @@ pub enum RecordError {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Versioned<T> {
     v: u32,
     #[serde(flatten)]
@@ -58,7 +58,8 @@ pub fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RecordE
     if version > VERSION {
         return Err(RecordError::Newer { key: key.to_owned(), version });
     }
-    Ok(serde_json::from_slice::<Versioned<T>>(value).map_err(malformed)?.body)
+    // To the record itself, the version is one of the fields that it does not know.
+    serde_json::from_slice(value).map_err(malformed)
 }
 
 /// `schema`

@@ -18,7 +18,13 @@ impl Leases {
     fn drive(&mut self, search: &mut Search) -> Option<Unit> {
         loop {
             match search.step() {
-                Step::Found(unit) => return Some(unit),
+                Step::Found(unit) => {
+                    let found = search.found(5);
+                    assert_eq!(found.first(), Some(&unit));
+                    assert!(found.iter().all(|unit| !self.taken.contains(&unit.first_number())));
+                    assert!(found.len() <= 5 && found.is_sorted());
+                    return Some(unit);
+                }
                 Step::Full => return None,
                 Step::Count { run } => {
                     self.reads += 1;
