@@ -11,6 +11,8 @@ use common::store::record::{self, BlockMirror, Lease};
 use common::store::{Entry, KeyRange, Page, Store, keys};
 use common::wire::admin::{BlockView, List};
 use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -156,12 +158,27 @@ async fn holders(store: &dyn Store, pool: &PoolName) -> Result<BTreeSet<NodeName
     }
 }
 
-async fn count_mirrors(store: &dyn Store, range: KeyRange) -> Result<BTreeMap<Family, u64>, Error> {
+/// A mirror of which only the number of its allocations matters.
+#[derive(Deserialize)]
+struct Count {
+    #[serde(default)]
+    held: Vec<IgnoredAny>,
+}
+
+async fn count_mirrors(store: &dyn Store, mut range: KeyRange) -> Result<BTreeMap<Family, u64>, Error> {
     let mut held = BTreeMap::new();
-    for (address, mirror) in read_mirrors(store, range).await? {
-        *held.entry(Family::of(address)).or_default() += mirror.held.len() as u64;
+    loop {
+        let found = store.list(&range, READ).await?;
+        for entry in &found.items {
+            let Some((_, _, first)) = keys::parse_block(&entry.key) else { continue };
+            let Some(count) = understood::<Count>(&entry.key, &entry.value) else { continue };
+            *held.entry(Family::of(first)).or_default() += count.held.len() as u64;
+        }
+        match found.items.last().filter(|_| found.more) {
+            Some(last) => range = range.after(&last.key),
+            None => return Ok(held),
+        }
     }
-    Ok(held)
 }
 
 async fn read_index(store: &dyn Store, range: &KeyRange, limit: usize) -> Result<Part, Error> {
@@ -232,6 +249,10 @@ async fn read_mirrors(store: &dyn Store, mut range: KeyRange) -> Result<Vec<(IpA
 
 /// The mirror that a value holds; `None`, and a line in the log, if it is none.
 pub(crate) fn mirror(key: &str, value: &[u8]) -> Option<BlockMirror> {
+    understood(key, value)
+}
+
+fn understood<T: DeserializeOwned>(key: &str, value: &[u8]) -> Option<T> {
     record::decode(key, value)
         .inspect_err(|error| tracing::error!(error = %chain(error), "a block's mirror is left out"))
         .ok()
