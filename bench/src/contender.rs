@@ -3,10 +3,11 @@
 
 use crate::durable::{DurableServer, ROUND_TRIP};
 use crate::keep_alive::container_id;
+use crate::netns::Netns;
 use anyhow::{Context, Result, ensure};
 use coil_tests::place::Place;
-use coil_tests::plugin::{Plugin, addresses, ipam_config};
-use coil_tests::tools::cni_plugin;
+use coil_tests::plugin::{Plugin, addresses, ipam_config, main_config};
+use coil_tests::tools::{CNI_PLUGINS, cni_plugin};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::Ipv4Addr;
@@ -26,6 +27,8 @@ pub(crate) struct Contender {
     plugin: Plugin,
     config: Value,
     kind: Kind,
+    /// Path of the network namespace that it is given.
+    netns: String,
 }
 
 #[derive(Debug)]
@@ -37,17 +40,39 @@ enum Kind {
 }
 
 impl Contender {
+    pub(crate) const COIL: &str = "coil";
+    pub(crate) const HOST_LOCAL: &str = "host-local";
+    pub(crate) const NOTHING: &str = "/bin/true";
+    pub(crate) const ROUND_TRIP: &str = "bare durable round trip";
+
     /// The workspace's plugin as ipam, which asks the coild that listens on a socket.
     pub(crate) fn coil(socket: &Path) -> Result<Self> {
         let plugin = Plugin::coil(Place::Here)?;
-        Ok(Self { name: "coil", plugin, config: ipam_config("ptp", socket), kind: Kind::Plugin })
+        Ok(Self::plugin(Self::COIL, plugin, ipam_config("ptp", socket)))
+    }
+
+    /// The workspace's plugin as main plugin, which makes interfaces in a namespace.
+    pub(crate) fn coil_main(socket: &Path, netns: &Netns) -> Result<Self> {
+        let plugin = Plugin::coil(Place::Here)?;
+        Ok(Self::plugin(Self::COIL, plugin, main_config(socket)).in_netns(netns))
+    }
+
+    fn plugin(name: &'static str, plugin: Plugin, config: Value) -> Self {
+        // A namespace that exists, as a pod's does; an ipam plugin does nothing in it.
+        let netns = format!("/proc/{}/ns/net", std::process::id());
+        Self { name, plugin, config, kind: Kind::Plugin, netns }
+    }
+
+    /// Calls it for this namespace.
+    pub(crate) fn in_netns(self, netns: &Netns) -> Self {
+        Self { netns: netns.path(), ..self }
     }
 
     /// A program that does nothing, called in the same way: what starting a process costs.
     pub(crate) fn nothing() -> Result<Self> {
         let plugin = Plugin::other(Place::Here, Path::new("/bin/true"))?;
         let kind = Kind::Reference { verb: "ADD" };
-        Ok(Self { name: "/bin/true", plugin, config: json!({}), kind })
+        Ok(Self { kind, ..Self::plugin(Self::NOTHING, plugin, json!({})) })
     }
 
     /// A program that makes one durable round trip and nothing else, called in the same way.
@@ -56,7 +81,7 @@ impl Contender {
         let socket = server.socket();
         let plugin = plugin.with("ARGS", socket.to_str().context("a socket's path is text")?);
         let kind = Kind::Reference { verb: ROUND_TRIP };
-        Ok(Self { name: "bare durable round trip", plugin, config: json!({}), kind })
+        Ok(Self { kind, ..Self::plugin(Self::ROUND_TRIP, plugin, json!({})) })
     }
 
     /// ADD for the container of that number, and the time it took.
@@ -82,10 +107,8 @@ impl Contender {
     }
 
     fn call(&self, verb: &str, number: usize) -> Result<(Output, Duration)> {
-        // A namespace that exists, as a pod's does; an ipam plugin does nothing in it.
-        let netns = format!("/proc/{}/ns/net", std::process::id());
         let container = container_id(0xadd, number);
-        let plugin = self.plugin.clone().attachment(&container, &netns);
+        let plugin = self.plugin.clone().attachment(&container, &self.netns);
         let config = self.config.to_string();
         let start = Instant::now();
         let output = plugin.call_with(verb, config.as_bytes())?;
@@ -109,11 +132,20 @@ impl HostLocal {
     /// The contender.
     pub(crate) fn contender(&self) -> Result<Contender> {
         let plugin = Plugin::other(Place::Here, &cni_plugin("host-local")?)?;
+        Ok(Contender::plugin(Contender::HOST_LOCAL, plugin, self.config()))
+    }
+
+    /// Debian's ptp, with this one as its ipam.
+    pub(crate) fn with_ptp(&self) -> Result<Contender> {
+        let plugin = Plugin::other(Place::Here, &cni_plugin("ptp")?)?.with("PATH", CNI_PLUGINS);
+        Ok(Contender::plugin("ptp with host-local", plugin, self.config()))
+    }
+
+    fn config(&self) -> Value {
         let ipam = json!({
             "type": "host-local", "dataDir": self.0.path(), "ranges": [[{"subnet": "10.64.0.0/14"}]],
         });
-        let config = json!({"cniVersion": "1.0.0", "name": NETWORK, "type": "ptp", "ipam": ipam});
-        Ok(Contender { name: "host-local", plugin, config, kind: Kind::Plugin })
+        json!({"cniVersion": "1.0.0", "name": NETWORK, "type": "ptp", "ipam": ipam})
     }
 
     /// Makes it hold addresses, by the files that it writes itself: it takes minutes to give thousands.

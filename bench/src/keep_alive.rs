@@ -4,6 +4,7 @@ use crate::at_once::at_once;
 use crate::samples::Samples;
 use anyhow::{Context, Result, ensure};
 use coil_tests::coild::{path, request};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -65,14 +66,24 @@ fn reply_length(bytes: &[u8]) -> Result<Option<Length>> {
 
 /// The bytes of `POST /ip` for a container.
 pub(crate) fn post(container: &str) -> Vec<u8> {
-    let body = request(container).to_string();
+    post_of(&request(container))
+}
+
+/// The bytes of `POST /ip` with a body.
+pub(crate) fn post_of(body: &Value) -> Vec<u8> {
+    let body = body.to_string();
     let length = body.len();
     format!("POST /ip HTTP/1.1\r\nHost: coild\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 /// The bytes of `DELETE /ip/…` for a container.
 pub(crate) fn delete(container: &str) -> Vec<u8> {
-    format!("DELETE {} HTTP/1.1\r\nHost: coild\r\n\r\n", path(container)).into_bytes()
+    delete_of(&path(container))
+}
+
+/// The bytes of `DELETE` of a path.
+pub(crate) fn delete_of(path: &str) -> Vec<u8> {
+    format!("DELETE {path} HTTP/1.1\r\nHost: coild\r\n\r\n").into_bytes()
 }
 
 /// A container id like those of the runtimes: 64 hexadecimal digits, and different for different numbers.

@@ -1,32 +1,46 @@
 //! `make bench`: measures speed and size on this machine, against rivals in the same run, and writes what it
-//! found, goals met or missed, to `docs/benchmarks.md` and `docs/benchmarks.json`.
+//! found, goals met or missed, to `docs/benchmarks.md`, `docs/benchmarks.json` and `docs/benchmarks/`.
 //!
 //! * [`samples`]: times, and their percentiles
 //! * [`report`]: what was found, as Markdown and JSON
+//! * [`processor`]: processor time
+//! * [`plot`]: curves, as SVG
 //! * [`host`]: the machine
 //! * [`durable`]: the floor: the least that a durable answer can cost
 //! * [`elf`]: whether a program is static and stripped
 //! * [`at_once`]: many threads that begin at the same moment
 //! * [`keep_alive`]: clients that keep their connection
 //! * [`contender`]: programs that are run as a container runtime runs plugins
+//! * [`netns`], [`kernel`]: network namespaces, and what the kernel alone takes for a pod's interfaces
 //! * [`rig`]: the daemons
+//! * [`others`]: the keys of nodes that don't run
+//! * [`simulated`]: many nodes in this process
+//! * [`counters`]: what etcd counts of its own work
 //! * [`measure`]: one module per measure
 
 mod at_once;
 mod contender;
+mod counters;
 mod durable;
 mod elf;
 mod host;
 mod keep_alive;
+mod kernel;
 mod measure;
+mod netns;
+mod others;
+mod plot;
+mod processor;
 mod report;
 mod rig;
 mod samples;
+mod simulated;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use measure::{Effort, Measure};
 use report::Report;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -37,9 +51,12 @@ struct Arguments {
     /// A tenth of the work: the figures are rough, and printed instead of written
     #[arg(long)]
     quick: bool,
-    /// Only these measures; their figures are printed instead of written
-    #[arg(value_name = "MEASURE")]
+    /// Only this measure, or several with commas between; the figures are printed instead of written
+    #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
     only: Vec<String>,
+    /// List the measures
+    #[arg(long)]
+    list: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +74,9 @@ fn run() -> Result<()> {
         return durable::round_trip(&socket);
     }
     let arguments = Arguments::parse();
+    if arguments.list {
+        return list(&mut std::io::stdout());
+    }
     coil_tests::tools::need_root()?;
     let measures = chosen(&arguments.only)?;
     let disk = host::use_real_disk()?;
@@ -77,6 +97,13 @@ fn run() -> Result<()> {
     write(&report)
 }
 
+fn list(out: &mut impl Write) -> Result<()> {
+    for measure in measure::ALL {
+        writeln!(out, "{:<16}{}", measure.name, measure.about)?;
+    }
+    Ok(())
+}
+
 fn chosen(only: &[String]) -> Result<Vec<&'static Measure>> {
     let names = || measure::ALL.iter().map(|measure| measure.name).collect::<Vec<_>>().join(", ");
     for name in only {
@@ -89,11 +116,16 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Measure>> {
 
 fn write(report: &Report) -> Result<()> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    std::fs::create_dir_all(&docs)?;
-    for (name, text) in [("benchmarks.md", report.markdown()), ("benchmarks.json", report.json()?)] {
+    let put = |name: String, text: String| {
         let file = docs.join(name);
-        std::fs::write(&file, text).with_context(|| format!("can't write {}", file.display()))?;
+        std::fs::write(&file, text).with_context(|| format!("can't write {}", file.display()))
+    };
+    std::fs::create_dir_all(docs.join(report::PLOTS))?;
+    for plot in report.sections.iter().flat_map(|section| &section.plots) {
+        put(format!("{}/{}.svg", report::PLOTS, plot.file), plot.svg()?)?;
     }
+    put("benchmarks.md".to_owned(), report.markdown())?;
+    put("benchmarks.json".to_owned(), report.json()?)?;
     let missed = report.verdicts().filter(|verdict| !verdict.met()).count();
     eprintln!("\ndocs/benchmarks.md is written: {missed} of {} goals missed", report.verdicts().count());
     Ok(())

@@ -23,30 +23,35 @@ const FILLERS: usize = 16;
 /// Controller and coild in one process, on the embedded store.
 pub(crate) fn standalone() -> Result<Controller> {
     let controller = Controller::standalone(Place::Here, &[])?;
-    create_pool(&controller)?;
+    create_pool(&controller, SUBNET)?;
     Ok(controller)
 }
 
-fn create_pool(controller: &Controller) -> Result<()> {
-    let pool = json!({"name": "default", "subnets": [SUBNET]});
+fn create_pool(controller: &Controller, subnet: &str) -> Result<()> {
+    let pool = json!({"name": "default", "subnets": [subnet]});
     controller.http().post("/v1/pools", &pool)?.expect(201).map(|_| ())
 }
 
-/// An etcd with a pool of a /14.
+/// An etcd with a pool.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     // Dropped before the etcd that it talks to.
-    _controller: Controller,
-    etcd: Etcd,
+    pub(crate) controller: Controller,
+    pub(crate) etcd: Etcd,
 }
 
 impl Cluster {
-    /// Starts it.
+    /// Starts it, with a pool of a /14.
     pub(crate) fn start() -> Result<Self> {
+        Self::of(SUBNET)
+    }
+
+    /// Starts it, with a pool of this subnet.
+    pub(crate) fn of(subnet: &str) -> Result<Self> {
         let etcd = Etcd::start()?;
         let controller = Controller::serve(Place::Here, &etcd)?;
-        create_pool(&controller)?;
-        Ok(Self { _controller: controller, etcd })
+        create_pool(&controller, subnet)?;
+        Ok(Self { controller, etcd })
     }
 
     /// A node of it that does not run yet.

@@ -152,6 +152,11 @@ impl Etcd {
         self.run()
     }
 
+    /// The running process.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("etcd does not run")
+    }
+
     /// A command that talks to it, from its place.
     pub fn etcdctl(&self) -> Result<Command> {
         let mut command = self.place.command(find("etcdctl", "etcd-client")?);

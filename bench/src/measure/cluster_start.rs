@@ -1,64 +1,107 @@
-//! Many nodes that take their first addresses at the same moment.
+//! Thousands of nodes that arrive within seconds, each with its first pods.
 
 use super::Effort;
-use crate::at_once::at_once;
-use crate::keep_alive::{KeepAlive, container_id};
+use crate::counters::{CALLS, Counters, LIVENESS, READS, RECEIVED, TRANSACTIONS, WATCHES};
+use crate::processor;
 use crate::report::{Bound, Section, Unit, millis};
-use crate::rig::{Cluster, take};
-use crate::samples::median;
-use anyhow::Result;
-use coil_tests::coild::Coild;
+use crate::rig::Cluster;
+use crate::samples::Samples;
+use crate::simulated::{Nodes, SHARE};
+use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 5;
-const NODES: usize = 20;
-const EACH: usize = 33;
-/// Milliseconds from the first request to the last reply.
-const LIMIT: f64 = 1_000.0;
+const NODES: [usize; 2] = [1_000, 5_000];
+const PODS: usize = 30;
+const ARRIVAL: Duration = Duration::from_secs(10);
+/// A pool with room for more nodes than there are.
+const SUBNET: &str = "10.64.0.0/10";
+/// Milliseconds that 99 of 100 ADDs of the larger cluster may take, though each waits for a lease.
+const LEASE: f64 = 500.0;
+/// Megabytes of etcd's database with all of them in it.
+const DATABASE: f64 = 100.0;
 
 /// Measures.
 pub(super) fn run(effort: Effort) -> Result<Section> {
-    let rounds = effort.of(ROUNDS);
     let mut section = Section::new(
-        "20 nodes at once",
+        "Start of a cluster",
         format!(
-            "{NODES} coilds on one etcd, all just started; {EACH} clients of each ask for an address, all {} at \
-             the same moment, from one pool of a /14. The time is that from the first request to the last reply; \
-             the figure is the median of {rounds} rounds, each with a new etcd and new coilds.",
-            NODES * EACH,
+            "Nodes in one process (all of coild but its sockets; journals in memory, default settings, {SHARE} on a \
+             connection) and one etcd on a disk share the machine's processors. The nodes are new and arrive evenly \
+             within {} s. Each claims its name, then asks for {PODS} addresses at once: every one of these ADDs \
+             waits for a block to be leased, so that its time is that of the lease and what goes with it. Watches, \
+             renewals and mirrors go on meanwhile. The database is measured when the mirrors are up to date.",
+            ARRIVAL.as_secs(),
         ),
     );
-    let mut times = Vec::new();
-    let mut twice = 0;
-    for round in 1..=rounds {
-        let (addresses, elapsed) = start_all()?;
-        let different = addresses.iter().collect::<BTreeSet<_>>().len();
-        twice += addresses.len() - different;
-        times.push(millis(elapsed));
-        section.figure(format!("round {round}"), millis(elapsed), Unit::Milliseconds);
+    for nodes in NODES {
+        eprintln!("    {nodes} nodes");
+        measure(&mut section, effort, nodes)?;
     }
-    section.goal("20 nodes × 33 addresses at once", Bound::AtMost(LIMIT), median(times), Unit::Milliseconds);
-    let twice = f64::from(u32::try_from(twice)?);
-    section.goal("addresses that two of them were given", Bound::AtMost(0.0), twice, Unit::Count);
     Ok(section)
 }
 
-fn start_all() -> Result<(Vec<std::net::IpAddr>, Duration)> {
-    let cluster = Cluster::start()?;
-    let mut nodes: Vec<Coild> =
-        (0..NODES).map(|number| cluster.node(&format!("node-{number}"))).collect::<Result<_>>()?;
-    for node in &mut nodes {
-        node.spawn()?;
+fn measure(section: &mut Section, effort: Effort, nodes: usize) -> Result<()> {
+    let mut cluster = Cluster::of(SUBNET)?;
+    let mut simulated = Nodes::open(&cluster.etcd.endpoint(), effort.of(nodes))?;
+    let processes = [("etcd", cluster.etcd.process()?.id()), ("the nodes", std::process::id())];
+    let taken = processes.map(|(_, process)| processor::time(process));
+    let before = Counters::read(&cluster.etcd)?;
+    let start = Instant::now();
+    let seen = simulated.arrive(effort.time(ARRIVAL), PODS)?;
+    let elapsed = start.elapsed();
+    let mut spent = [0.0; 2];
+    for ((spent, (_, process)), before) in spent.iter_mut().zip(processes).zip(taken) {
+        *spent = processor::time(process)?.saturating_sub(before?).as_secs_f64();
     }
-    for node in &mut nodes {
-        node.ready()?;
+    section.note(note(nodes, elapsed, spent)?);
+    simulated.settle()?;
+    let after = Counters::read(&cluster.etcd)?;
+    simulated.end();
+    let (mut adds, mut entries, mut addresses) = (Samples::new(), Samples::new(), BTreeSet::new());
+    for node in seen {
+        entries.push(node.entered);
+        node.adds.into_iter().for_each(|time| adds.push(time));
+        addresses.extend(node.addresses);
     }
-    let mut clients = Vec::new();
-    for number in 0..EACH {
-        for (index, node) in nodes.iter().enumerate() {
-            clients.push((KeepAlive::connect(&node.socket())?, container_id(index, number)));
-        }
+    ensure!(addresses.len() == adds.len(), "{} addresses for {} pods", addresses.len(), adds.len());
+    let with = format!("{nodes} nodes");
+    let (p99, database) = (millis(adds.percentile(99)), after.database()? / 1e6);
+    if nodes == NODES[NODES.len() - 1] {
+        let bound = Bound::AtMost(LEASE);
+        section.goal(format!("p99 of a lease, {with} arriving within 10 s"), bound, p99, Unit::Milliseconds);
+        let bound = Bound::AtMost(DATABASE);
+        section.goal(format!("etcd's database, {with} × {PODS} pods"), bound, database, Unit::Megabytes);
+    } else {
+        section.figure(format!("{with}: etcd's database"), database, Unit::Megabytes);
     }
-    at_once(clients, |(mut connection, container)| take(&mut connection, &container))
+    let count = f64::from(u32::try_from(effort.of(nodes))?);
+    for (what, (metric, label)) in [
+        ("calls", CALLS),
+        ("reads", READS),
+        ("transactions", TRANSACTIONS),
+        ("watches", WATCHES),
+        ("times to live granted and renewed", LIVENESS),
+    ] {
+        let figure = after.grown(&before, metric, label)? / count;
+        section.figure(format!("{with}: {what} for each node"), figure, Unit::Count);
+    }
+    let received = after.grown(&before, RECEIVED.0, RECEIVED.1)? / 1e6;
+    section.figure(format!("{with}: sent to etcd"), received, Unit::Megabytes);
+    section.times(format!("claim of the name, {with}"), entries);
+    section.times(format!("ADD that waits for a lease, {with}"), adds);
+    Ok(())
+}
+
+/// Where the time goes.
+fn note(nodes: usize, elapsed: Duration, [etcd, simulated]: [f64; 2]) -> Result<String> {
+    let cores = f64::from(u32::try_from(std::thread::available_parallelism()?.get())?);
+    let had = elapsed.as_secs_f64() * cores;
+    Ok(format!(
+        "{nodes} nodes: {:.1} s passed from the first arrival to the last address. Of the {had:.1} s of processor \
+         time that the machine had, etcd took {etcd:.1} s and the simulated nodes {simulated:.1} s, {:.0} % \
+         together. Where that is nearly all of it, a lease waits for a processor, and not for another node.",
+        elapsed.as_secs_f64(),
+        (etcd + simulated) / had * 100.0,
+    ))
 }

@@ -13,7 +13,7 @@ const AT_ONCE: usize = 16;
 /// ADDs of each of those who run at once, in a round.
 const EACH: usize = 10;
 /// How many times host-local's rate coil has to reach.
-const TIMES_RIVAL: f64 = 3.0;
+const TIMES_RIVAL: f64 = 4.0;
 
 /// Measures.
 pub(super) fn run(effort: Effort) -> Result<Section> {

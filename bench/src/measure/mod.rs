@@ -1,10 +1,15 @@
 //! What is measured: each module states its goals and how it measures them.
 
+mod block_lease;
 mod cluster_start;
 mod footprint;
 mod ipam_add;
 mod ipam_rate;
+mod main_add;
 mod node_api;
+mod node_start;
+mod store_load;
+mod twenty_nodes;
 
 use crate::report::Section;
 use anyhow::Result;
@@ -14,17 +19,28 @@ use anyhow::Result;
 pub(crate) struct Measure {
     /// Its name on the command line.
     pub(crate) name: &'static str,
+    /// What it measures.
+    pub(crate) about: &'static str,
     /// Measures.
     pub(crate) run: fn(Effort) -> Result<Section>,
 }
 
 /// All of them, in the order of the report.
 pub(crate) const ALL: &[Measure] = &[
-    Measure { name: "ipam-add", run: ipam_add::run },
-    Measure { name: "ipam-rate", run: ipam_rate::run },
-    Measure { name: "node-api", run: node_api::run },
-    Measure { name: "footprint", run: footprint::run },
-    Measure { name: "cluster-start", run: cluster_start::run },
+    Measure { name: "ipam-add", about: "ADD as ipam, by addresses held", run: ipam_add::run },
+    Measure { name: "ipam-rate", about: "ADD as ipam, 16 at once", run: ipam_rate::run },
+    Measure { name: "main-add", about: "ADD and DEL with network namespaces", run: main_add::run },
+    Measure { name: "node-api", about: "POST and DELETE /ip, by clients", run: node_api::run },
+    Measure {
+        name: "block-lease",
+        about: "a block from the store, by size and use of the pool",
+        run: block_lease::run,
+    },
+    Measure { name: "store-load", about: "what steady churn costs etcd", run: store_load::run },
+    Measure { name: "twenty-nodes", about: "20 nodes at once", run: twenty_nodes::run },
+    Measure { name: "cluster-start", about: "1,000 and 5,000 nodes within seconds", run: cluster_start::run },
+    Measure { name: "node-start", about: "coild's start beside 5,000 other nodes", run: node_start::run },
+    Measure { name: "footprint", about: "memory and size", run: footprint::run },
 ];
 
 /// How much is done for a figure.

@@ -1,6 +1,6 @@
 //! The report for people.
 
-use super::{Figure, Report, Section, Timing, Unit, Verdict, millis};
+use super::{Figure, PLOTS, Report, Section, Timing, Unit, Verdict, millis};
 use std::fmt::Write;
 
 const HEAD: &str = "# Benchmarks
@@ -49,6 +49,12 @@ impl Section {
         if !self.figures.is_empty() {
             line(text, "");
             table(text, &["", "figure"], self.figures.iter().map(figure_cells));
+        }
+        for note in &self.notes {
+            line(text, &format!("\n{note}"));
+        }
+        for plot in &self.plots {
+            line(text, &format!("\n![{}]({PLOTS}/{}.svg)", plot.title, plot.file));
         }
     }
 }

@@ -4,12 +4,16 @@ mod markdown;
 mod verdict;
 
 use crate::host::Host;
+use crate::plot::Plot;
 use crate::samples::Samples;
 use anyhow::Result;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 use std::time::Duration;
 pub(crate) use verdict::{Bound, Unit, Verdict};
+
+/// Where the plots are, beside the report.
+pub(crate) const PLOTS: &str = "benchmarks";
 
 /// All that was found in a run.
 #[derive(Debug, Serialize)]
@@ -33,6 +37,11 @@ pub(crate) struct Section {
     pub(crate) figures: Vec<Figure>,
     /// The goals, met or missed.
     pub(crate) verdicts: Vec<Verdict>,
+    /// Where the time goes: a sentence each.
+    pub(crate) notes: Vec<String>,
+    /// Curves.
+    #[serde(skip)]
+    pub(crate) plots: Vec<Plot>,
 }
 
 /// Times of one thing that was done many times.
@@ -59,7 +68,15 @@ impl Section {
     /// A section that has no figures yet.
     pub(crate) fn new(title: &'static str, method: impl Into<String>) -> Self {
         let method = method.into();
-        Self { title, method, times: Vec::new(), figures: Vec::new(), verdicts: Vec::new() }
+        Self {
+            title,
+            method,
+            times: Vec::new(),
+            figures: Vec::new(),
+            verdicts: Vec::new(),
+            notes: Vec::new(),
+            plots: Vec::new(),
+        }
     }
 
     /// Adds times.
@@ -70,6 +87,16 @@ impl Section {
     /// Adds a figure.
     pub(crate) fn figure(&mut self, what: impl Into<String>, value: f64, unit: Unit) {
         self.figures.push(Figure { what: what.into(), value, unit });
+    }
+
+    /// Adds a sentence that says where the time goes.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Adds curves.
+    pub(crate) fn plot(&mut self, plot: Plot) {
+        self.plots.push(plot);
     }
 
     /// Adds a goal, and the figure that decides it.

@@ -16,6 +16,8 @@ pub(crate) enum Unit {
     PerSecond,
     /// Millions of bytes.
     Megabytes,
+    /// Bytes.
+    Bytes,
     /// A number of things.
     Count,
 }
@@ -35,6 +37,7 @@ impl Unit {
             Self::Milliseconds => " ms",
             Self::PerSecond => "/s",
             Self::Megabytes => " MB",
+            Self::Bytes => " B",
             Self::Count => "",
         };
         format!("{value:.digits$}{suffix}")
