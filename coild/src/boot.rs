@@ -86,7 +86,7 @@ pub fn survives(holder: &Holder, last: u64, listing: &Listing) -> bool {
 mod tests {
     use super::*;
     use crate::state::{BlockId, Settings, Standing};
-    use common::ipam::Unit;
+    use common::ipam::{Pool, Unit};
     use common::name::{ContainerId, IfName, PodText, PoolName};
     use common::store::record::Allocation;
     use std::time::Duration;
@@ -114,7 +114,7 @@ mod tests {
         let unit = Unit::containing("10.0.0.0".parse().expect("address"), 4);
         let id = BlockId { pool: PoolName::default_pool(), unit };
         let held = vec![record(1, "goes", Some("/nonexistent/ns")), record(2, "stays", dir.path().to_str())];
-        state.add_block(&id, 7, Standing::Open, held, 0);
+        state.add_block(&id, 7, Standing::Open, &Pool::of_subnets(vec![unit.net()]), held, 0);
         state.set_boot("a".to_owned());
         let changes = state.take_changes();
         journal.commit(&changes, &state).expect("committed");

@@ -108,7 +108,10 @@ fn namespaces() -> Result<Vec<PathBuf>, ScanError> {
         }
     }
     let processes = fs::read_dir("/proc").map_err(|error| ScanError::List("/proc".into(), error))?;
-    let is_pid = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    // Process 1 is the machine's init or the one that this daemon's own container runs; neither is in a pod, and
+    // nobody may look into an init that has more capabilities.
+    let is_pid =
+        |name: &std::ffi::OsStr| name != "1" && name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     paths.extend(
         processes
             .flatten()

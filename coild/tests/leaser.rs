@@ -43,7 +43,7 @@ async fn several_blocks_are_one_transaction_and_lie_together() {
     let store = store(&pool("10.0.0.0/16")).await;
     let mut node = leaser(&store, "n1");
     let before = store.list_keys(&keys::pools(), 0).await.expect("read").revision;
-    let leased = node.lease_any(&need(), 3, &BTreeSet::new()).await.expect("leased");
+    let (_, leased) = node.lease_any(&need(), 3, &BTreeSet::new()).await.expect("leased");
     assert!(leased.iter().all(|leased| leased.token == before + 1), "{leased:?} after {before}");
     let firsts: Vec<u128> = leased.iter().map(|leased| leased.unit.first_number()).collect();
     assert_eq!(firsts, [firsts[0], firsts[0] + 16, firsts[0] + 32]);
@@ -66,7 +66,7 @@ async fn nodes_that_take_several_at_once_share_a_pool_out() {
             let mut all = Vec::new();
             loop {
                 match node.lease_any(&need(), number, &BTreeSet::new()).await {
-                    Ok(leased) => {
+                    Ok((_, leased)) => {
                         assert!((1..=number).contains(&leased.len()), "{leased:?}");
                         all.extend(leased);
                     }
@@ -89,7 +89,7 @@ async fn what_the_node_holds_is_left_out() {
     let unit = |last: u8| Unit::containing([10, 0, 0, last].into(), 4);
     let held: BTreeSet<Unit> = (0..8).filter(|block| *block != 5).map(|block| unit(block * 16)).collect();
     let mut node = leaser(&store, "n1");
-    let leased = node.lease_any(&need(), 4, &held).await.expect("leased");
+    let (_, leased) = node.lease_any(&need(), 4, &held).await.expect("leased");
     assert_eq!(units(&leased), BTreeSet::from([unit(80)]));
     let full = node.lease_any(&need(), 1, &held).await;
     assert!(matches!(full, Err(LeaseError::PoolFull { .. })), "{full:?}");
@@ -104,7 +104,7 @@ async fn a_pool_that_changed_since_it_was_read_is_read_anew() {
     assert!(matches!(full, Err(LeaseError::PoolFull { .. })), "{full:?}");
     write(store.as_ref(), &pool("10.0.0.0/27")).await;
     let second = Unit::containing([10, 0, 0, 16].into(), 4);
-    let leased = node.lease_any(&need(), 1, &BTreeSet::new()).await.expect("the new block");
+    let (_, leased) = node.lease_any(&need(), 1, &BTreeSet::new()).await.expect("the new block");
     assert_eq!(units(&leased), BTreeSet::from([second]));
     write(store.as_ref(), &Pool { disabled: true, ..pool("10.0.0.0/26") }).await;
     let third = BlockId { pool: need().pool, unit: Unit::containing([10, 0, 0, 32].into(), 4) };
@@ -113,7 +113,7 @@ async fn a_pool_that_changed_since_it_was_read_is_read_anew() {
     let closed = node.lease_exactly(&third).await;
     assert!(matches!(closed, Err(LeaseError::NoPool(_))), "{closed:?}");
     write(store.as_ref(), &pool("10.0.0.0/26")).await;
-    assert_eq!(node.lease_exactly(&third).await.expect("leased").unit, third.unit);
+    assert_eq!(node.lease_exactly(&third).await.expect("leased").1.unit, third.unit);
     let taken = node.lease_exactly(&BlockId { unit: second, ..third }).await;
     assert!(matches!(taken, Err(LeaseError::BlockTaken(..))), "{taken:?}");
 }

@@ -152,11 +152,6 @@ impl Etcd {
         self.run()
     }
 
-    /// The running process.
-    pub fn process(&mut self) -> Result<&mut Process> {
-        self.process.as_mut().context("etcd does not run")
-    }
-
     /// A command that talks to it, from its place.
     pub fn etcdctl(&self) -> Result<Command> {
         let mut command = self.place.command(find("etcdctl", "etcd-client")?);
@@ -169,6 +164,11 @@ impl Member {
     /// The URL for clients.
     pub fn endpoint(&self) -> String {
         format!("http://{}:{}", self.host, self.client)
+    }
+
+    /// The running process.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("etcd does not run")
     }
 
     fn peer_url(&self) -> String {

@@ -183,7 +183,7 @@ async fn lease_once(rig: &Rig, (bits, _): (u32, &str), round: usize) -> Result<D
     let mut node = Leaser::new(NodeName::new(format!("node-{round}"))?, Arc::clone(&rig.store));
     node.read_pool(&pool).await?;
     let start = Instant::now();
-    let leased = node.lease_any(&need, 1, &BTreeSet::new()).await?;
+    let (_, leased) = node.lease_any(&need, 1, &BTreeSet::new()).await?;
     let time = start.elapsed();
     let leased = leased.first().context("a lease")?;
     let released = node.release(&BlockId { pool, unit: leased.unit }, leased.token).await?;

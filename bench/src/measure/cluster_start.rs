@@ -7,7 +7,7 @@ use crate::report::{Bound, Section, Unit, millis};
 use crate::rig::Cluster;
 use crate::samples::Samples;
 use crate::simulated::{Nodes, SHARE};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -44,14 +44,15 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
 fn measure(section: &mut Section, effort: Effort, nodes: usize) -> Result<()> {
     let mut cluster = Cluster::of(SUBNET)?;
     let mut simulated = Nodes::open(&cluster.etcd.endpoint(), effort.of(nodes))?;
-    let processes = [("etcd", cluster.etcd.process()?.id()), ("the nodes", std::process::id())];
-    let taken = processes.map(|(_, process)| processor::time(process));
+    let [member] = cluster.etcd.members() else { bail!("more than one etcd") };
+    let processes = [member.process()?.id(), std::process::id()];
+    let taken = processes.map(processor::time);
     let before = Counters::read(&cluster.etcd)?;
     let start = Instant::now();
     let seen = simulated.arrive(effort.time(ARRIVAL), PODS)?;
     let elapsed = start.elapsed();
     let mut spent = [0.0; 2];
-    for ((spent, (_, process)), before) in spent.iter_mut().zip(processes).zip(taken) {
+    for ((spent, process), before) in spent.iter_mut().zip(processes).zip(taken) {
         *spent = processor::time(process)?.saturating_sub(before?).as_secs_f64();
     }
     section.note(note(nodes, elapsed, spent)?);

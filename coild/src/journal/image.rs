@@ -20,6 +20,7 @@ pub(super) struct Image {
 struct Block {
     token: Revision,
     standing: Standing,
+    unusable: Vec<(u32, u32)>,
     slots: BTreeMap<u32, Slot>,
 }
 
@@ -33,11 +34,10 @@ impl Image {
         self.sequence = commit.sequence;
         for change in commit.changes {
             match change {
-                Change::PutBlock { id, token, standing } => {
-                    let block = Block { token, standing, slots: BTreeMap::new() };
-                    let block = self.blocks.entry(id).or_insert(block);
-                    (block.token, block.standing) = (token, standing);
+                Change::PutBlock { id, token, standing, unusable } => {
+                    self.blocks.insert(id, Block { token, standing, unusable, slots: BTreeMap::new() });
                 }
+                Change::Stand(id, standing) => self.block(id)?.standing = standing,
                 Change::RemoveBlock(id) => {
                     self.blocks.remove(&id);
                 }
@@ -52,9 +52,12 @@ impl Image {
     }
 
     fn put(&mut self, id: BlockId, offset: u32, slot: Slot) -> Result<(), JournalError> {
-        let block = self.blocks.get_mut(&id).ok_or_else(|| JournalError::Unknown(id.into()))?;
-        block.slots.insert(offset, slot);
+        self.block(id)?.slots.insert(offset, slot);
         Ok(())
+    }
+
+    fn block(&mut self, id: BlockId) -> Result<&mut Block, JournalError> {
+        self.blocks.get_mut(&id).ok_or_else(|| JournalError::Unknown(id.into()))
     }
 
     /// The state that was committed last. No block counts as mirrored.
@@ -68,7 +71,7 @@ impl Image {
             state.set_boot(boot);
         }
         for (id, block) in self.blocks {
-            state.insert_block(id.clone(), block.token, block.standing);
+            state.insert_block(id.clone(), block.token, block.standing, block.unusable);
             for (offset, slot) in block.slots {
                 match slot {
                     Slot::Held(holder) => {

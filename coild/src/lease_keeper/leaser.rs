@@ -54,13 +54,14 @@ impl Leaser {
 
     /// Leases one block that has no holder, or several in one transaction if `count` asks for them and they are
     /// found at once. `held` are the pool's blocks that the node holds: one of them that is fenced may be free
-    /// in the store, and must not be given before its holders are gone.
+    /// in the store, and must not be given before its holders are gone. Returns the pool too, as it was when the
+    /// leases were made.
     pub async fn lease_any(
         &mut self,
         need: &Need,
         count: usize,
         held: &BTreeSet<Unit>,
-    ) -> Result<Vec<Leased>, LeaseError> {
+    ) -> Result<(Pool, Vec<Leased>), LeaseError> {
         loop {
             let known = self.known(&need.pool).await?;
             let leased = match open_space(&known.pool, need.family) {
@@ -70,7 +71,7 @@ impl Leaser {
             match leased {
                 Ok(leased) => {
                     self.last.extend(leased.last().map(|last| (need.clone(), last.unit)));
-                    return Ok(leased);
+                    return Ok((known.pool, leased));
                 }
                 Err(_) if self.changed(&need.pool, known.revision).await? => {}
                 Err(error) => return Err(error),
@@ -78,13 +79,13 @@ impl Leaser {
         }
     }
 
-    /// Leases this block.
-    pub async fn lease_exactly(&mut self, id: &BlockId) -> Result<Leased, LeaseError> {
+    /// Leases this block. Returns its pool too, as it was when the lease was made.
+    pub async fn lease_exactly(&mut self, id: &BlockId) -> Result<(Pool, Leased), LeaseError> {
         loop {
             let known = self.known(&id.pool).await?;
             let open = open_space(&known.pool, id.unit.family()).is_some();
             if open && let Some(token) = self.create(&id.pool, known.revision, &[id.unit]).await? {
-                return Ok(Leased { unit: id.unit, token });
+                return Ok((known.pool, Leased { unit: id.unit, token }));
             }
             if !self.changed(&id.pool, known.revision).await? {
                 let taken = || LeaseError::BlockTaken(id.unit, id.pool.clone());
@@ -159,9 +160,10 @@ impl Leaser {
         }
     }
 
-    /// Reads a pool, unless it was read before: a lease need not do it then.
-    pub async fn read_pool(&mut self, pool: &PoolName) -> Result<(), LeaseError> {
-        self.known(pool).await.map(drop)
+    /// A pool as it is now. The next lease need not read it.
+    pub async fn read_pool(&mut self, pool: &PoolName) -> Result<Pool, LeaseError> {
+        self.changed(pool, 0).await?;
+        self.known(pool).await.map(|known| known.pool)
     }
 
     /// A pool as it was read last; it is read if it never was.

@@ -221,7 +221,7 @@ impl LeaseKeeper {
     }
 
     async fn try_acquire(&mut self, want: &Want, addresses: usize) -> Result<usize, LeaseError> {
-        let (pool, leased) = match want {
+        let (pool, (spec, leased)) = match want {
             Want::Any(need) => {
                 let (pool, family) = (need.pool.clone(), need.family);
                 let (held, bits) = self
@@ -235,7 +235,10 @@ impl LeaseKeeper {
                 let blocks = addresses.saturating_add(self.low_water).div_ceil(1 << bits.min(Unit::MAX_BITS));
                 (&need.pool, self.leaser.lease_any(need, blocks, &held).await?)
             }
-            Want::Exactly(id) => (&id.pool, vec![self.leaser.lease_exactly(id).await?]),
+            Want::Exactly(id) => {
+                let (spec, leased) = self.leaser.lease_exactly(id).await?;
+                (&id.pool, (spec, vec![leased]))
+            }
         };
         self.metrics.acquired.add(leased.len() as u64);
         let room = leased.iter().map(|leased| 1 << leased.unit.bits().min(Unit::MAX_BITS)).sum();
@@ -244,7 +247,7 @@ impl LeaseKeeper {
             .run(move |state, now| {
                 for Leased { unit, token } in leased {
                     let id = BlockId { pool: pool.clone(), unit };
-                    state.add_block(&id, token, Standing::Open, Vec::new(), now);
+                    state.add_block(&id, token, Standing::Open, &spec, Vec::new(), now);
                 }
             })
             .await?;

@@ -36,7 +36,7 @@ impl LeaseKeeper {
             self.announce_restore().await?;
             self.rewinds = rewinds;
         }
-        let (mut leased, all_read) = read(stored.items);
+        let (mut leased, mut all_read) = read(stored.items);
         for (id, (token, standing)) in &known {
             let lease = leased.get(id).map(|(entry, _)| entry.create_revision);
             if *standing != Standing::Fenced && lease != Some(*token) {
@@ -47,11 +47,16 @@ impl LeaseKeeper {
         leased.retain(|id, _| !known.contains_key(id));
         let mut settled = true;
         for (id, (entry, mirror)) in leased {
-            settled &= if complete {
-                self.discard(&id, &entry).await?
-            } else {
-                self.adopt(id, &entry, mirror).await?
-            };
+            let done =
+                if complete { self.discard(&id, &entry).await } else { self.adopt(id, &entry, mirror).await };
+            match done {
+                Ok(done) => settled &= done,
+                Err(error @ (LeaseError::NoPool(_) | LeaseError::Record(..))) => {
+                    all_read = false;
+                    tracing::error!(error = %chain(&error), "a block in the store is left alone");
+                }
+                Err(error) => return Err(error),
+            }
         }
         // A block that is adopted later would count as empty if the journal counted as complete before.
         if settled && all_read {
@@ -92,7 +97,8 @@ impl LeaseKeeper {
     /// Takes over a lease of this node after the journal was lost, with the holders that the mirror knows. Its index is
     /// written first, so that a release of it that is still on its way fails. Returns whether it was adopted; it
     /// is not if it changed meanwhile.
-    async fn adopt(&self, id: BlockId, entry: &Entry, index: BlockMirror) -> Result<bool, LeaseError> {
+    async fn adopt(&mut self, id: BlockId, entry: &Entry, index: BlockMirror) -> Result<bool, LeaseError> {
+        let pool = self.leaser.read_pool(&id.pool).await?;
         let token = entry.create_revision;
         let txn = Txn::new()
             .when(Compare::CreateRevision(keys::lease(&id.pool, id.unit), token))
@@ -109,7 +115,9 @@ impl LeaseKeeper {
         let holders = index.held;
         tracing::info!(pool = %id.pool, block = %id.unit, holders = holders.len(), "adopted a block");
         let quarantined = Standing::Quarantined;
-        self.allocator.run(move |state, now| state.add_block(&id, token, quarantined, holders, now)).await?;
+        self.allocator
+            .run(move |state, now| state.add_block(&id, token, quarantined, &pool, holders, now))
+            .await?;
         Ok(true)
     }
 }

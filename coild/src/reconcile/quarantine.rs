@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::state::Standing;
     use crate::state::tests::SETTINGS;
-    use common::ipam::Unit;
+    use common::ipam::{Pool, Unit};
     use common::name::PoolName;
 
     fn ip(last: u8) -> IpAddr {
@@ -137,7 +137,9 @@ mod tests {
             netns: None,
             since: 0,
         };
-        state.add_block(&BlockId { pool: PoolName::default_pool(), unit }, 7, standing, vec![known], 0);
+        let (id, pool) =
+            (BlockId { pool: PoolName::default_pool(), unit }, Pool::of_subnets(vec![unit.net()]));
+        state.add_block(&id, 7, standing, &pool, vec![known], 0);
         state
     }
 

@@ -1,7 +1,7 @@
 //! Blocks coming and going, and what the lease keeper and the mirror have to do about them.
 
 use super::{BlockId, Change, Held, Holder, Place, Standing, State};
-use common::ipam::{Block, Family, Unit};
+use common::ipam::{Block, Family, Pool, Unit};
 use common::name::PoolName;
 use common::store::Revision;
 use common::store::record::{Allocation, BlockMirror};
@@ -31,20 +31,27 @@ pub struct MirrorItem {
 
 impl State {
     /// Adds a block that the node has leased, or that it finds among its leases, with what is known of its
-    /// holders. Does nothing if the node holds it already under the same lease.
+    /// holders. Does nothing if the node holds it already. `pool` is the pool as it was when the lease was sure, and
+    /// says what is never given from the block: the pools that the state knows may be older.
     pub fn add_block(
         &mut self,
         id: &BlockId,
         token: Revision,
         standing: Standing,
+        pool: &Pool,
         holders: Vec<Allocation>,
         now: u64,
     ) {
         if self.blocks.contains_key(id) {
             return;
         }
-        self.changes.push(Change::PutBlock { id: id.clone(), token, standing });
-        self.insert_block(id.clone(), token, standing);
+        // A pool without a space of the family has no such block: nothing is given from it.
+        let unusable = match pool.space(id.unit.family()) {
+            Ok(space) => pool.unusable(id.unit, &space),
+            Err(_) => vec![(0, (1 << id.unit.bits().min(Unit::MAX_BITS)) - 1)],
+        };
+        self.changes.push(Change::PutBlock { id: id.clone(), token, standing, unusable: unusable.clone() });
+        self.insert_block(id.clone(), token, standing, unusable);
         for record in holders {
             self.hold_recorded(id, record, now);
         }
@@ -69,13 +76,13 @@ impl State {
     }
 
     /// A block as the journal has it.
-    pub fn insert_block(&mut self, id: BlockId, token: Revision, standing: Standing) {
-        let unusable = match self.pools.get(&id.pool) {
-            Some(pool) => {
-                pool.space(id.unit.family()).map_or(Vec::new(), |space| pool.unusable(id.unit, &space))
-            }
-            None => Vec::new(),
-        };
+    pub fn insert_block(
+        &mut self,
+        id: BlockId,
+        token: Revision,
+        standing: Standing,
+        unusable: Vec<(u32, u32)>,
+    ) {
         let block = Block::new(id.unit, unusable);
         self.put(id, Held { block, token, standing, version: 0, mirrored: 0, behind_since: None });
     }
@@ -129,7 +136,7 @@ impl State {
             return false;
         }
         self.set_standing(id, Standing::Fenced);
-        self.changes.push(Change::PutBlock { id: id.clone(), token, standing: Standing::Fenced });
+        self.changes.push(Change::Stand(id.clone(), Standing::Fenced));
         self.drop_if_fenced_and_empty(id);
         true
     }
@@ -138,9 +145,8 @@ impl State {
     pub fn end_quarantine(&mut self) -> usize {
         let ended = self.quarantined();
         for id in &ended {
-            let Some(token) = self.blocks.get(id).map(|held| held.token) else { continue };
             self.set_standing(id, Standing::Open);
-            self.changes.push(Change::PutBlock { id: id.clone(), token, standing: Standing::Open });
+            self.changes.push(Change::Stand(id.clone(), Standing::Open));
         }
         ended.len()
     }

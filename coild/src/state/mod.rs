@@ -165,7 +165,11 @@ pub enum Change {
         token: Revision,
         /// What may be done with it.
         standing: Standing,
+        /// The offsets in it that are never given, as inclusive runs: what its pool said when it was leased.
+        unusable: Vec<(u32, u32)>,
     },
+    /// What may be done with a block is this.
+    Stand(BlockId, Standing),
     /// The node does not hold a block any more, nor anything in it.
     RemoveBlock(BlockId),
     /// An address has a holder.
@@ -183,7 +187,7 @@ pub enum Change {
 impl Change {
     /// Whether a block came, went or changed its standing.
     pub fn is_about_blocks(&self) -> bool {
-        matches!(self, Self::PutBlock { .. } | Self::RemoveBlock(_))
+        matches!(self, Self::PutBlock { .. } | Self::Stand(..) | Self::RemoveBlock(_))
     }
 }
 

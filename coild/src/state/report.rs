@@ -39,7 +39,12 @@ impl State {
         first.extend(self.boot.clone().map(Change::Boot));
         first.extend(self.complete.then_some(Change::Complete));
         std::iter::once(first).chain(self.blocks.iter().map(|(id, held)| {
-            let put = Change::PutBlock { id: id.clone(), token: held.token, standing: held.standing };
+            let put = Change::PutBlock {
+                id: id.clone(),
+                token: held.token,
+                standing: held.standing,
+                unusable: held.block.unusable().to_vec(),
+            };
             let holders = held.block.held();
             let held_by = holders.map(|(offset, holder)| Change::Hold(id.clone(), offset, holder.clone()));
             let resting = held.block.resting();

@@ -103,7 +103,14 @@ impl Driven {
                 return (Vec::new(), freed);
             }
             Step::AddBlock { number } => {
-                state.add_block(&block(*number), self.now, Standing::Open, Vec::new(), self.now);
+                state.add_block(
+                    &block(*number),
+                    self.now,
+                    Standing::Open,
+                    &pool(false),
+                    Vec::new(),
+                    self.now,
+                );
             }
             Step::Fence { number } => {
                 if let Some((token, _)) = state.leases().get(&block(*number)) {
@@ -238,4 +245,24 @@ fn garbage_collection_keeps_valid_attachments_and_other_networks() {
     assert_eq!(node.state.collect("other", &[].into(), node.now).len(), 0);
     assert_eq!(node.state.collect("net", &[attachment(1)].into(), node.now).len(), 2);
     assert_eq!(node.state.attachments(), [&attachment(1)].into());
+}
+
+#[test]
+fn what_the_pool_excluded_when_a_block_was_leased_is_never_given() {
+    let mut node = Driven::new();
+    let before = Pool::of_subnets(vec!["10.0.0.0/27".parse().expect("net")]);
+    // The state still knows the pool of before, as the watcher is behind.
+    node.state.set_pools([(PoolName::default_pool(), before)].into());
+    node.apply(&Step::AddBlock { number: 0 });
+    let given: Vec<IpAddr> = (0..16)
+        .flat_map(|container| node.apply(&Step::Allocate { container, dual: false, wake: true }).0)
+        .collect();
+    assert_eq!(given.len(), 15);
+    assert!(!given.contains(&IpAddr::from([10, 0, 0, 3])), "{given:?}");
+    let changes: Vec<Change> = node.state.image().flatten().collect();
+    let unusable = changes.iter().find_map(|change| match change {
+        Change::PutBlock { unusable, .. } => Some(unusable.clone()),
+        _ => None,
+    });
+    assert_eq!(unusable, Some(vec![(3, 3)]), "nor after a restart");
 }

@@ -49,6 +49,11 @@ impl<H> Block<H> {
         self.unit
     }
 
+    /// The runs of offsets that are never given.
+    pub fn unusable(&self) -> &[(u32, u32)] {
+        &self.unusable
+    }
+
     /// Number of addresses, usable or not.
     pub fn len(&self) -> u32 {
         1 << self.unit.bits().min(Unit::MAX_BITS)
