@@ -30,7 +30,7 @@ pub struct NodeConfig {
     #[arg(long, env = "COIL_LOW_WATER", value_name = "COUNT", default_value = "4")]
     pub low_water: u32,
     /// How long changes are gathered before they are copied to the store together
-    #[arg(long, env = "COIL_MIRROR_WINDOW", value_name = "TIME", default_value = "500ms", value_parser = parse_time)]
+    #[arg(long, env = "COIL_MIRROR_WINDOW", value_name = "TIME", default_value = "900ms", value_parser = parse_time)]
     pub mirror_window: Duration,
     /// How often the node's addresses are compared with what really runs
     #[arg(long, env = "COIL_RECONCILE_INTERVAL", value_name = "TIME", default_value = "2m", value_parser = parse_time)]

@@ -180,6 +180,11 @@ impl IfName {
     pub fn eth0() -> Self {
         Self("eth0".to_owned())
     }
+
+    /// Whether this is `eth0`.
+    pub fn is_eth0(&self) -> bool {
+        self.0 == "eth0"
+    }
 }
 
 impl PoolName {

@@ -121,7 +121,7 @@ pub struct Allocation {
     #[serde(rename = "c")]
     pub container: ContainerId,
     /// Interface in the container.
-    #[serde(rename = "i")]
+    #[serde(rename = "i", default = "IfName::eth0", skip_serializing_if = "IfName::is_eth0")]
     pub interface: IfName,
     /// Namespace of the pod.
     #[serde(rename = "n")]
