@@ -39,7 +39,7 @@ mod simulated;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use measure::{Effort, Measure};
-use report::Report;
+use report::{Report, Section};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -81,10 +81,14 @@ fn run() -> Result<()> {
     let measures = chosen(&arguments.only)?;
     let disk = host::use_real_disk()?;
     let effort = if arguments.quick { Effort::Quick } else { Effort::Full };
+    let mut failed = Vec::new();
     let mut report = Report { host: host::Host::look(&disk)?, sections: Vec::new() };
     for measure in measures {
         eprintln!("{}", measure.name);
-        let section = (measure.run)(effort).with_context(|| format!("{} can't be measured", measure.name))?;
+        let section = (measure.run)(effort).unwrap_or_else(|error| {
+            failed.push(measure.name);
+            Section::new(measure.about, format!("This could not be measured: {error:#}."))
+        });
         for verdict in &section.verdicts {
             eprintln!("    {verdict}");
         }
@@ -92,9 +96,11 @@ fn run() -> Result<()> {
     }
     if arguments.quick || !arguments.only.is_empty() {
         eprintln!("\n{}", report.markdown());
-        return Ok(());
+    } else {
+        write(&report)?;
     }
-    write(&report)
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    Ok(())
 }
 
 fn list(out: &mut impl Write) -> Result<()> {

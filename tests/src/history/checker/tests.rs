@@ -280,8 +280,10 @@ proptest! {
         script.clone().told(node, Call::Status, seen(vec![address(250)])).breaks("I2");
         script.clone().told(node, Call::Add(container.clone()), Answer::Given(vec![address(250)])).breaks("I2");
         script.clone().told(node, Call::Del(container.clone()), Answer::Freed(Vec::new())).breaks("I2");
-        // Freed, and then there again.
-        let freed = script.told(node, Call::Del(container), Answer::Freed(addresses.clone()));
-        freed.told(node, Call::Status, seen(addresses)).breaks("I2");
+        // Freed, and then there again; unless an ADD without an answer may have given it anew.
+        if lives[&holder].adds.iter().all(|(span, _)| span.to != NEVER) {
+            let freed = script.told(node, Call::Del(container), Answer::Freed(addresses.clone()));
+            freed.told(node, Call::Status, seen(addresses)).breaks("I2");
+        }
     }
 }
