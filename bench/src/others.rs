@@ -12,7 +12,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 /// Name of the pool that they lease from.
 pub(crate) const POOL: &str = "others";
 /// Its addresses: nobody else's.
-const SUBNET: &str = "172.16.0.0/12";
+const SUBNET: &str = "100.64.0.0/10";
 /// Bytes of a transaction, about.
 const BYTES: usize = 500_000;
 /// Transactions at the same time.

@@ -142,6 +142,8 @@ fn judge(section: &mut Section, entries: &[Entry]) {
         }
         let what = format!("ADD of coil / bare durable round trip, {with}");
         section.figure(what, coil.ratio(floor), Unit::Ratio);
+        let what = format!("bare durable round trip / ADD of host-local, {with}");
+        section.figure(what, floor.ratio(rival), Unit::Ratio);
     }
     let [whole, process, durable] = [empty, nothing, floor].map(|samples| millis(samples.median()));
     section.note(format!(

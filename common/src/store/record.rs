@@ -100,12 +100,68 @@ pub struct Alive {
 
 /// `block/<node>/<pool>/<unit>`: the mirror of a block's allocations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "MirrorForm", into = "MirrorForm")]
 pub struct BlockMirror {
     /// Prefix length of the block.
     pub prefix: u8,
     /// The allocations, in address order.
-    #[serde(default)]
     pub held: Vec<Allocation>,
+}
+
+/// How a mirror is written: a node writes many of them, and mostly all allocations are of one network.
+#[derive(Serialize, Deserialize)]
+struct MirrorForm {
+    prefix: u8,
+    /// The network of the allocations that name none.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+    #[serde(default)]
+    held: Vec<Allocation>,
+}
+
+impl From<BlockMirror> for MirrorForm {
+    fn from(BlockMirror { prefix, mut held }: BlockMirror) -> Self {
+        // Where one allocation is of no network, each other names its own.
+        let first = held.first().and_then(|allocation| allocation.network.clone());
+        let network = first.filter(|_| held.iter().all(|allocation| allocation.network.is_some()));
+        for allocation in held.iter_mut().filter(|allocation| allocation.network == network) {
+            allocation.network = None;
+        }
+        Self { prefix, network, held }
+    }
+}
+
+impl From<MirrorForm> for BlockMirror {
+    fn from(MirrorForm { prefix, network, mut held }: MirrorForm) -> Self {
+        for allocation in held.iter_mut().filter(|allocation| allocation.network.is_none()) {
+            allocation.network.clone_from(&network);
+        }
+        Self { prefix, held }
+    }
+}
+
+/// Where runtimes have the network namespaces of containers.
+const NETNS_DIR: &str = "/var/run/netns/";
+
+/// Paths of network namespaces; those in the usual directory are written by their name alone.
+mod netns {
+    use super::NETNS_DIR;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
+        match path {
+            Some(path) => {
+                let name = path.strip_prefix(NETNS_DIR).filter(|name| !name.starts_with('/'));
+                to.serialize_some(name.unwrap_or(path))
+            }
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+        let path = Option::<String>::deserialize(from)?;
+        Ok(path.map(|path| if path.starts_with('/') { path } else { format!("{NETNS_DIR}{path}") }))
+    }
 }
 
 /// An allocation: who holds one address of a block. Field names are short as there are many of these.
@@ -133,7 +189,7 @@ pub struct Allocation {
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// Path of the network namespace.
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none", with = "netns")]
     pub netns: Option<String>,
     /// When it was given, in milliseconds since the Unix epoch.
     #[serde(rename = "t")]
@@ -171,5 +227,33 @@ mod tests {
             let error = decode::<Schema>("schema", bad.as_bytes()).expect_err(bad);
             assert!(matches!(error, RecordError::Malformed { .. }), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_mirror_says_what_is_common_once() {
+        let allocation = |offset: u32, network: Option<&str>, netns: Option<&str>| Allocation {
+            offset,
+            sequence: 7,
+            container: ContainerId::new("c").expect("valid"),
+            interface: IfName::eth0(),
+            namespace: PodText::new("n").expect("valid"),
+            pod: PodText::new("p").expect("valid"),
+            network: network.map(str::to_owned),
+            netns: netns.map(str::to_owned),
+            since: 5,
+        };
+        let networks = [None, Some("pods"), Some("other")];
+        let paths = [None, Some("/var/run/netns/cni-1"), Some("/proc/7/ns/net"), Some("/var/run/netns//x")];
+        for (first, second) in networks.iter().flat_map(|a| networks.iter().map(move |b| (*a, *b))) {
+            for path in paths {
+                let held = vec![allocation(1, first, path), allocation(2, second, None)];
+                let mirror = BlockMirror { prefix: 28, held };
+                let text = encode(&mirror);
+                assert_eq!(decode::<BlockMirror>("block", &text).expect("read"), mirror, "{text:?}");
+            }
+        }
+        let held = vec![allocation(1, Some("pods"), paths[1]), allocation(2, Some("pods"), paths[1])];
+        let text = r#"{"v":1,"prefix":28,"w":"pods","held":[{"o":1,"q":7,"c":"c","n":"n","p":"p","s":"cni-1","t":5},{"o":2,"q":7,"c":"c","n":"n","p":"p","s":"cni-1","t":5}]}"#;
+        assert_eq!(encode(&BlockMirror { prefix: 28, held }), text);
     }
 }
