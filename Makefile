@@ -9,7 +9,7 @@ PACKAGES := busybox-static containerd containernetworking-plugins etcd-client et
 
 MINUTES ?= 10
 
-.PHONY: help demo build deps test torture lint ci bench clean
+.PHONY: help demo build deps test torture lint ci bench openapi clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -47,6 +47,9 @@ ci: lint test ## What the continuous integration runs
 
 bench: deps build ## Measure speed and size against rivals, in one run
 	scripts/as-root $(CARGO) run --locked --release -p coil-bench
+
+openapi: ## Write docs/api/openapi.json anew, after a change of the controller's API
+	COIL_UPDATE_OPENAPI=1 $(CARGO) test --locked -p coil-controller --test api the_file_is_what_is_served
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -9,6 +9,7 @@
 //! * [`clock`]: the one reader of the wall clock
 //! * [`error`]: how errors are told to people
 //! * [`fault`]: points at which the tests end a process (feature `failpoints`)
+//! * [`openapi`]: what descriptions of an API say of texts that have a form (feature `openapi`)
 //!
 //! Each module uses only what stands before it: `name` → `ipam` → `store`; `wire` uses `name` and `ipam`.
 //! With default features there is no runtime, no store and no socket here, so that the plugin stays small.
@@ -20,6 +21,8 @@ pub mod error;
 pub mod fault;
 pub mod ipam;
 pub mod name;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "store")]

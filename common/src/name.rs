@@ -36,7 +36,8 @@ pub enum NameError {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, max $max:expr, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, max $max:expr, $rule:literal, pattern $pattern:literal,
+     like $example:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -96,6 +97,16 @@ macro_rules! name {
                 &self.0
             }
         }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                crate::openapi::text($rule, $pattern, $example, $max)
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
     };
 }
 
@@ -106,6 +117,8 @@ name!(
     "pool name",
     max 253,
     "a lower-case letter or digit, then lower-case letters, digits, '-', '_', '.'",
+    pattern r"^[a-z0-9][a-z0-9_.-]*$",
+    like "default",
     |text| {
         text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c))
@@ -119,6 +132,8 @@ name!(
     "node name",
     max 253,
     "a letter or digit, then letters, digits, '-', '_', '.'",
+    pattern r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+    like "node-a",
     |text| {
         text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
@@ -131,6 +146,8 @@ name!(
     "container id",
     max 512,
     "no control characters",
+    pattern r"^[^\x00-\x1f\x7f-\x9f]+$",
+    like "4c4e1f0f1bd0",
     |text| !text.chars().any(char::is_control)
 );
 
@@ -141,6 +158,8 @@ name!(
     "interface name",
     max 15,
     "no '/', ':', white space or control characters, and not '.' or '..'",
+    pattern r"^[^/:\s\x00-\x1f\x7f-\x9f]+$",
+    like "eth0",
     |text| {
         text != "." && text != ".." && !text.chars().any(|c| c.is_whitespace() || c.is_control() || "/:".contains(c))
     }
@@ -153,6 +172,8 @@ name!(
     "pod namespace or name",
     max 512,
     "no control characters",
+    pattern r"^[^\x00-\x1f\x7f-\x9f]+$",
+    like "web-0",
     |text| !text.chars().any(char::is_control)
 );
 
@@ -163,6 +184,8 @@ name!(
     "network name",
     max 512,
     "a letter or digit, then letters, digits, '-', '_', '.'",
+    pattern r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+    like "pods",
     |text| {
         text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))

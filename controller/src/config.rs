@@ -1,5 +1,7 @@
 //! coil-controller's configuration: flags, environment, TOML file.
 
+use crate::auth::Role;
+use crate::server::Listening;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use coild::config::{LogConfig, NodeConfig};
 use common::server::Bind;
@@ -36,6 +38,26 @@ pub enum Mode {
     Serve(ServeConfig),
     /// Controller and coild in one process, on a store of their own: one machine, nothing else installed
     Standalone(StandaloneConfig),
+    /// Make a bearer token: its hash is added to a file, and the token itself is printed once
+    CreateToken(CreateToken),
+}
+
+/// `coil-controller create-token`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  coil-controller create-token alice --role admin --tokens /etc/coil/tokens.toml > \
+                        alice.token\n  coil-controller create-token ci --role namespace:team-a --tokens \
+                        /etc/coil/tokens.toml > ci.token\n\nA token is taken back by deleting its entry from the file."
+)]
+pub struct CreateToken {
+    /// What the log calls its bearer: letters, digits, '-', '_', '.', '@'
+    pub name: String,
+    /// What it may do: admin, operator, viewer, tenant:NAME or namespace:NAME
+    #[arg(long, value_name = "ROLE")]
+    pub role: Role,
+    /// The file; made if it does not exist
+    #[arg(long, env = "COIL_TOKENS", value_name = "FILE")]
+    pub tokens: PathBuf,
 }
 
 /// `coil-controller serve`
@@ -66,8 +88,7 @@ pub struct ServeConfig {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  coil-controller standalone --data-dir /var/lib/coil\n  coilctl pool create default \
-                        --subnet 10.64.0.0/16\n\nOne process may use a data directory at a time. The API has no \
-                        authentication: it listens on loopback or on a unix socket."
+                        --subnet 10.64.0.0/16\n\nOne process may use a data directory at a time."
 )]
 pub struct StandaloneConfig {
     /// TOML file with values for these flags
@@ -94,10 +115,10 @@ pub enum StoreKind {
     Etcd,
 }
 
-/// Where the admin API listens.
+/// Where the API listens, and how its callers are known.
 #[derive(Debug, Clone, Args)]
 pub struct ListenConfig {
-    /// Where to serve the admin API: an address and port, or `unix:` and a path; several with commas between
+    /// Where to serve the API: an address and port, or `unix:` and a path; several with commas between
     #[arg(
         long,
         env = "COIL_LISTEN",
@@ -110,10 +131,24 @@ pub struct ListenConfig {
     /// 0600)
     #[arg(long, env = "COIL_LISTEN_GROUP", value_name = "GROUP")]
     pub listen_group: Option<String>,
-    /// Let --listen name addresses beyond loopback. The API has no authentication yet: whoever reaches the port
-    /// can change and delete pools
-    #[arg(long, env = "COIL_LISTEN_WITHOUT_AUTHENTICATION")]
-    pub listen_without_authentication: bool,
+    /// TOML file with the hashes of bearer tokens; callers on TCP then need a token, or a client certificate. Made by
+    /// `coil-controller create-token`, and read anew when it changes
+    #[arg(long, env = "COIL_TOKENS", value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// PEM file with the server's certificate and those that lead to its authority: TCP is then TLS. The files of TLS
+    /// are read anew when they change
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "COIL_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of the server's certificate
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "COIL_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with the authority of client certificates, whose organizations `coil:ROLE` are roles; callers on TCP
+    /// then need such a certificate, or a token
+    #[cfg(feature = "tls")]
+    #[arg(long, env = "COIL_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
 }
 
 /// A place to listen.
@@ -137,32 +172,54 @@ impl FromStr for ListenOn {
     }
 }
 
-/// Listening beyond loopback was not allowed.
+/// Listening beyond loopback needs more than is configured.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "--listen {0} is reachable from other machines, and the API has no authentication yet: use 127.0.0.1, [::1] or a unix \
-     socket, or allow it with --listen-without-authentication if the network is yours alone"
+    "--listen {address} is reachable from other machines, and needs {missing}: see docs/coil-controller.md; or use \
+     127.0.0.1, [::1] or a unix socket"
 )]
-pub struct NotLoopback(SocketAddr);
+pub struct Exposed {
+    address: SocketAddr,
+    missing: &'static str,
+}
 
 impl ListenConfig {
-    /// What to bind.
-    pub fn binds(&self) -> Result<Vec<Bind>, NotLoopback> {
-        self.listen
-            .iter()
-            .map(|place| match place {
-                ListenOn::Tcp(address)
-                    if !address.ip().is_loopback() && !self.listen_without_authentication =>
-                {
-                    Err(NotLoopback(*address))
-                }
-                ListenOn::Tcp(address) => Ok(Bind::Tcp(*address)),
-                ListenOn::Unix(path) => {
-                    let mode = if self.listen_group.is_some() { 0o660 } else { 0o600 };
-                    Ok(Bind::Unix { path: path.clone(), mode, group: self.listen_group.clone() })
-                }
-            })
-            .collect()
+    /// Where to listen, and how callers are known.
+    pub fn listening(&self) -> Result<Listening, Exposed> {
+        let binds = self.listen.iter().map(|place| match place {
+            ListenOn::Tcp(address) => match self.missing() {
+                Some(missing) if !address.ip().is_loopback() => Err(Exposed { address: *address, missing }),
+                _ => Ok(Bind::Tcp(*address)),
+            },
+            ListenOn::Unix(path) => {
+                let mode = if self.listen_group.is_some() { 0o660 } else { 0o600 };
+                Ok(Bind::Unix { path: path.clone(), mode, group: self.listen_group.clone() })
+            }
+        });
+        Ok(Listening {
+            binds: binds.collect::<Result<_, _>>()?,
+            tokens: self.tokens.clone(),
+            #[cfg(feature = "tls")]
+            tls: self.tls_cert.clone().zip(self.tls_key.clone()).map(|(cert, key)| {
+                common::server::TlsFiles { cert, key, client_ca: self.tls_client_ca.clone() }
+            }),
+        })
+    }
+
+    /// What listening beyond loopback still needs.
+    #[cfg(feature = "tls")]
+    fn missing(&self) -> Option<&'static str> {
+        if self.tls_cert.is_none() {
+            return Some("TLS (--tls-cert, --tls-key)");
+        }
+        let known = self.tokens.is_some() || self.tls_client_ca.is_some();
+        (!known).then_some("authentication (--tokens or --tls-client-ca)")
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with TLS, it depends")]
+    fn missing(&self) -> Option<&'static str> {
+        Some("TLS, without which this program was built")
     }
 }
 
@@ -189,7 +246,7 @@ mod tests {
     fn standalone_needs_a_directory_and_nothing_else() {
         let config = standalone(&["--data-dir", "/d"]).expect("enough");
         assert_eq!(config.node.socket, PathBuf::from("/run/coild.sock"));
-        let binds = config.listen.binds().expect("loopback");
+        let binds = config.listen.listening().expect("loopback").binds;
         assert!(
             matches!(binds[..], [Bind::Tcp(address)] if address.to_string() == "127.0.0.1:9898"),
             "{binds:?}"
@@ -197,19 +254,43 @@ mod tests {
         assert!(standalone(&[]).expect_err("no directory").contains("--data-dir <DIR>"));
     }
 
+    #[cfg(feature = "tls")]
     #[test]
-    fn listening_beyond_loopback_must_be_meant() {
-        let config = standalone(&["--data-dir", "/d", "--listen", "[::1]:1,0.0.0.0:9898"]).expect("parsed");
-        let error = config.listen.binds().expect_err("refused").to_string();
-        assert!(error.contains("0.0.0.0:9898") && error.contains("no authentication"), "{error}");
-        let args = ["--data-dir", "/d", "--listen", "0.0.0.0:9898", "--listen-without-authentication"];
-        standalone(&args).expect("parsed").listen.binds().expect("allowed");
+    fn beyond_loopback_there_is_authentication_and_tls() {
+        let listening = |more: &[&str]| {
+            let args = ["--data-dir", "/d", "--listen", "[::1]:1,0.0.0.0:9898"];
+            let args: Vec<&str> = args.iter().chain(more).copied().collect();
+            standalone(&args).expect("parsed").listen.listening().map_err(|error| error.to_string())
+        };
+        let tls = ["--tls-cert", "c", "--tls-key", "k"];
+        for (more, missing) in [
+            (&[][..], "TLS (--tls-cert, --tls-key)"),
+            (&["--tokens", "t"], "TLS (--tls-cert, --tls-key)"),
+            (&tls, "authentication (--tokens or --tls-client-ca)"),
+        ] {
+            let error = listening(more).expect_err("refused");
+            assert!(error.contains("0.0.0.0:9898") && error.contains(missing), "{error}");
+        }
+        for more in [["--tokens", "t"], ["--tls-client-ca", "a"]] {
+            listening(&[&tls[..], &more].concat()).expect("allowed");
+        }
+        for alone in [["--tls-cert", "c"], ["--tls-key", "k"], ["--tls-client-ca", "a"]] {
+            assert!(standalone(&[&["--data-dir", "/d"][..], &alone].concat()).is_err(), "{alone:?}");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn without_tls_it_stays_on_the_machine() {
+        let args = ["--data-dir", "/d", "--listen", "0.0.0.0:9898", "--tokens", "t"];
+        let error = standalone(&args).expect("parsed").listen.listening().expect_err("refused").to_string();
+        assert!(error.contains("TLS, without which this program was built"), "{error}");
     }
 
     #[test]
     fn unix_sockets() {
         let args = ["--data-dir", "/d", "--listen", "unix:/run/c.sock", "--listen-group", "adm"];
-        let binds = standalone(&args).expect("parsed").listen.binds().expect("local");
+        let binds = standalone(&args).expect("parsed").listen.listening().expect("local").binds;
         assert!(matches!(&binds[..], [Bind::Unix { mode: 0o660, group: Some(group), .. }] if group == "adm"));
         for bad in ["unix:c.sock", "localhost:80", "127.0.0.1", ""] {
             assert!(standalone(&["--data-dir", "/d", "--listen", bad]).is_err(), "{bad}");

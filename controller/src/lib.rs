@@ -2,18 +2,23 @@
 //!
 //! * [`error`]: why a use case does not do what it was asked
 //! * [`paging`]: pages of lists, and the tokens that continue them
+//! * [`auth`]: who sends a request, and what it may do
+//! * [`audit`]: a line in the log for each change
 //! * [`blocks`]: which node leases which block, and what their mirrors show
 //! * [`pools`]: pools are made, changed, shown and deleted here, and nowhere else
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
 //! * [`metrics`]: the numbers for Prometheus
 //! * [`api`]: HTTP over the use cases
+//! * [`reload`]: files that are read anew when they change
 //! * [`server`], [`config`]: the service and its configuration
 //!
 //! The use cases keep no state: everything is in the store, so that any number of controllers may run.
 
 pub mod addresses;
 pub mod api;
+pub mod audit;
+pub mod auth;
 pub mod blocks;
 pub mod config;
 pub mod error;
@@ -22,4 +27,5 @@ pub mod nodes;
 pub mod paging;
 pub mod pools;
 pub mod reclaim;
+pub mod reload;
 pub mod server;

@@ -1,12 +1,16 @@
 //! `coil-controller`
 
 use anyhow::{Context, Result};
+use coild::config::LogConfig;
 use common::error::chain;
 use common::server::{keep_files_private, terminated};
+use controller::audit;
+use controller::auth::NewToken;
 #[cfg(feature = "etcd")]
 use controller::config::ServeConfig;
-use controller::config::{Config, Mode, StandaloneConfig};
+use controller::config::{Config, CreateToken, Mode, StandaloneConfig};
 use controller::server;
+use std::io::Write;
 use std::process::ExitCode;
 
 #[cfg(not(feature = "etcd"))]
@@ -29,7 +33,7 @@ fn run() -> Result<()> {
     let mut runtime = match &mode {
         Mode::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
         // As in coild: the fewer threads an ADD passes through, the sooner it is answered.
-        Mode::Standalone(_) => tokio::runtime::Builder::new_current_thread(),
+        Mode::Standalone(_) | Mode::CreateToken(_) => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.worker_threads(2).enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
@@ -39,20 +43,34 @@ fn run() -> Result<()> {
             #[cfg(not(feature = "etcd"))]
             Mode::Serve(_) => Err(anyhow::anyhow!(WITHOUT_ETCD)),
             Mode::Standalone(config) => standalone(config).await,
+            Mode::CreateToken(token) => create_token(token),
         }
     })
 }
 
 async fn standalone(config: StandaloneConfig) -> Result<()> {
-    coild::logging::start(&config.log)?;
-    let binds = config.listen.binds()?;
-    Ok(server::run_standalone(&config.data_dir, config.node, &binds, terminated()).await?)
+    start_log(&config.log)?;
+    let listening = config.listen.listening()?;
+    Ok(server::run_standalone(&config.data_dir, config.node, &listening, terminated()).await?)
 }
 
 #[cfg(feature = "etcd")]
 async fn serve(config: ServeConfig) -> Result<()> {
-    coild::logging::start(&config.log)?;
-    let binds = config.listen.binds()?;
+    start_log(&config.log)?;
+    let listening = config.listen.listening()?;
     let store = config.etcd.connect()?;
-    Ok(server::run(store, &binds, terminated()).await?)
+    Ok(server::run(store, &listening, terminated()).await?)
+}
+
+/// The audit log is there whatever the level, unless the filter names it.
+fn start_log(config: &LogConfig) -> Result<()> {
+    let log = format!("{}=info,{}", audit::TARGET, config.log);
+    Ok(coild::logging::start(&LogConfig { log, ..config.clone() })?)
+}
+
+/// The token goes to standard output, by itself.
+fn create_token(CreateToken { name, role, tokens }: CreateToken) -> Result<()> {
+    let new = NewToken::make(&name, role)?;
+    new.add_to(&tokens)?;
+    writeln!(std::io::stdout(), "{}", new.token).context("can't print the token")
 }

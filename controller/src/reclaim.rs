@@ -4,6 +4,8 @@
 //! Invariant: a lease is removed only together with the node's index of it, and only that very lease: the
 //! transaction compares both create revisions.
 
+use crate::audit;
+use crate::auth::Caller;
 use crate::blocks::mirror;
 use crate::error::Error;
 use crate::nodes::is_alive;
@@ -22,27 +24,38 @@ const ROUNDS: usize = 20;
 
 /// Removes a node. While it is alive this is refused unless forced; a node that comes back to life in the
 /// middle keeps what it then has.
-pub async fn remove(store: &dyn Store, node: &NodeName, force: bool) -> Result<Removal, Error> {
+pub async fn remove(store: &dyn Store, who: &Caller, node: &NodeName, force: bool) -> Result<Removal, Error> {
     let known = store.get(&keys::node(node)).await?.is_some()
         || !store.list_keys(&keys::blocks(node), 1).await?.items.is_empty();
     if !known {
         return Err(Error::UnknownNode(node.clone()));
     }
     let mut removal = Removal { node: node.clone(), released: Vec::new(), allocated: 0 };
+    let outcome = try_to_remove(store, node, force, &mut removal).await;
+    let done = match &outcome {
+        Ok(()) if force => "removed by force",
+        Ok(()) => "removed",
+        Err(_) => "not removed, but blocks of it were released",
+    };
+    if outcome.is_ok() || !removal.released.is_empty() {
+        audit::changed(who, &format!("node {node}: {done}"), &removal, &());
+    }
+    outcome.map(|()| removal)
+}
+
+async fn try_to_remove(
+    store: &dyn Store,
+    node: &NodeName,
+    force: bool,
+    removal: &mut Removal,
+) -> Result<(), Error> {
     for _ in 0..ROUNDS {
         if !force && is_alive(store, node).await? {
             return Err(Error::NodeAlive { node: node.clone(), released: removal.released.len() });
         }
-        match remove_all(store, node, force, &mut removal).await {
-            Ok(()) => {
-                tracing::warn!(
-                    %node, force, released = removal.released.len(), allocated = removal.allocated,
-                    "an operator removed this node"
-                );
-                return Ok(removal);
-            }
+        match remove_all(store, node, force, removal).await {
             Err(Error::Store(StoreError::Conflict)) => {}
-            Err(error) => return Err(error),
+            outcome => return outcome,
         }
     }
     Err(Error::NodeActive { node: node.clone(), released: removal.released.len() })

@@ -1,10 +1,14 @@
 //! The service: the API over a store, for as long as it is wanted; alone, or with a coild in the same process.
 
-use crate::api::{Context, router};
+use crate::api::{Context, REQUEST_TIME, router};
+use crate::auth::{Authentication, Tokens, TokensError};
+use crate::reload;
 use coild::config::NodeConfig;
 use coild::daemon::{Daemon, DaemonError};
 use common::error::chain;
 use common::server::{Bind, BindError, Limits, Listener, serve};
+#[cfg(feature = "tls")]
+use common::server::{Tls, TlsError, TlsFiles};
 use common::store::embedded::Embedded;
 use common::store::schema::{SchemaError, ensure_schema};
 use common::store::{Store, StoreError};
@@ -13,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Why the service can't run.
@@ -30,25 +35,77 @@ pub enum ServerError {
     /// A socket can't be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The file of tokens is of no use.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// The files of TLS are of no use.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The coild in this process can't run.
     #[error("coild")]
     Daemon(#[from] DaemonError),
 }
 
+/// Where the API is, and how its callers are known.
+#[derive(Debug, Clone, Default)]
+pub struct Listening {
+    /// The places.
+    pub binds: Vec<Bind>,
+    /// The file of tokens, if callers on TCP need one.
+    pub tokens: Option<PathBuf>,
+    /// The files of TLS, which is then spoken on all TCP ports.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsFiles>,
+}
+
 /// Serves the API until `shutdown` is done. A store that does not answer yet is waited for.
 pub async fn run(
     store: Arc<dyn Store>,
-    binds: &[Bind],
+    listening: &Listening,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     tokio::pin!(shutdown);
+    // What the configuration has wrong is told at once.
+    let (authentication, tls) = open(listening)?;
     tokio::select! {
         usable = usable(store.as_ref()) => usable?,
         () = &mut shutdown => return Ok(()),
     }
-    let listeners = listen(binds).await?;
-    serve(listeners, router(Context { store }), Limits::default(), shutdown).await;
+    let listeners = listen(&listening.binds, tls).await?;
+    serve(listeners, router(Context { store, authentication }), limits(), shutdown).await;
     Ok(())
+}
+
+fn limits() -> Limits {
+    // The API itself ends a request that takes too long, with its id in the reply.
+    Limits { request_time: REQUEST_TIME + Duration::from_secs(5), ..Limits::default() }
+}
+
+#[cfg(feature = "tls")]
+type MayBeTls = Option<Tls>;
+#[cfg(not(feature = "tls"))]
+type MayBeTls = Option<std::convert::Infallible>;
+
+/// Reads the files that say who may call, and keeps up with them.
+fn open(listening: &Listening) -> Result<(Authentication, MayBeTls), ServerError> {
+    // SIGHUP ends nothing, also when there is nothing to be read anew.
+    let _ = signal(SignalKind::hangup());
+    let tokens = listening.tokens.as_ref().map(|path| {
+        let file = path.clone();
+        reload::watch("tokens", vec![path.clone()], move || Tokens::load(&file).map(Arc::new))
+    });
+    let tokens = tokens.transpose()?;
+    #[cfg(not(feature = "tls"))]
+    return Ok((Authentication { tokens, certificates: false }, None));
+    #[cfg(feature = "tls")]
+    {
+        let certificates = listening.tls.as_ref().is_some_and(|files| files.client_ca.is_some());
+        let tls = listening.tls.clone().map(|files| {
+            reload::watch("TLS certificates", files.paths(), move || files.load()).map(Tls::new)
+        });
+        Ok((Authentication { tokens, certificates }, tls.transpose()?))
+    }
 }
 
 /// How long to wait before asking again a store that did not answer.
@@ -67,7 +124,7 @@ async fn usable(store: &dyn Store) -> Result<(), SchemaError> {
     }
 }
 
-async fn listen(binds: &[Bind]) -> Result<Vec<Listener>, BindError> {
+async fn listen(binds: &[Bind], tls: MayBeTls) -> Result<Vec<Listener>, BindError> {
     let mut listeners = Vec::new();
     for bind in binds {
         let listener = Listener::bind(bind).await?;
@@ -75,7 +132,16 @@ async fn listen(binds: &[Bind]) -> Result<Vec<Listener>, BindError> {
             (Bind::Unix { path, .. }, _) => path.display().to_string(),
             (Bind::Tcp(asked), bound) => bound.unwrap_or(*asked).to_string(),
         };
-        tracing::info!(listen = place, "the admin API is here");
+        tracing::info!(
+            listen = place,
+            tls = tls.is_some() && matches!(bind, Bind::Tcp(_)),
+            "the API is here"
+        );
+        #[cfg(feature = "tls")]
+        let listener = match &tls {
+            Some(tls) => listener.with_tls(tls.clone()),
+            None => listener,
+        };
         listeners.push(listener);
     }
     Ok(listeners)
@@ -86,9 +152,10 @@ async fn listen(binds: &[Bind]) -> Result<Vec<Listener>, BindError> {
 pub async fn run_standalone(
     data_dir: &Path,
     node: NodeConfig,
-    binds: &[Bind],
+    listening: &Listening,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
+    let (authentication, tls) = open(listening)?;
     std::fs::create_dir_all(data_dir).map_err(|error| ServerError::DataDir(data_dir.to_owned(), error))?;
     let path = data_dir.join("store.redb");
     let store = Embedded::open(&path).await.map_err(|error| ServerError::Open(path, error))?;
@@ -103,7 +170,7 @@ pub async fn run_standalone(
     };
     ensure_schema(store.as_ref()).await?;
     // Requests wait from here on until both serve.
-    let listeners = listen(binds).await?;
+    let listeners = listen(&listening.binds, tls).await?;
     let socket = node.socket.clone();
     let daemon =
         Daemon { config: node, data_dir: data_dir.to_owned(), listen: None, store: Arc::clone(&store) };
@@ -112,7 +179,8 @@ pub async fn run_standalone(
             () = appeared(&socket) => {}
             () = until_stopped() => {}
         }
-        serve(listeners, router(Context { store }), Limits::default(), until_stopped()).await;
+        let router = router(Context { store, authentication });
+        serve(listeners, router, limits(), until_stopped()).await;
     };
     let daemon = async {
         let outcome = daemon.run(until_stopped()).await;

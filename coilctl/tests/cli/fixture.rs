@@ -6,6 +6,7 @@ use common::server::Bind;
 use common::store::embedded::Embedded;
 use common::store::record::{self, Alive, Allocation, BlockMirror, Lease, Node};
 use common::store::{Event, Op, Store, Txn, keys};
+use controller::server::Listening;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -23,18 +24,25 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(crate) fn start() -> Self {
+        Self::start_with(Listening::default())
+    }
+
+    /// Starts one that listens elsewhere too.
+    pub(crate) fn start_with(mut listening: Listening) -> Self {
         let runtime = Runtime::new().expect("runtime");
         let store: Arc<dyn Store> =
             runtime.block_on(async { Arc::new(Embedded::in_memory().await.expect("store")) });
         let dir = tempfile::tempdir().expect("directory");
         let (stop, stopped) = oneshot::channel();
         let bind = Bind::Unix { path: dir.path().join("c.sock"), mode: 0o600, group: None };
+        // The socket appears last.
+        listening.binds.push(bind);
         let serving = Arc::clone(&store);
         runtime.spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            controller::server::run(serving, &[bind], stopped).await.expect("served");
+            controller::server::run(serving, &listening, stopped).await.expect("served");
         });
         let controller = Self { dir, store, runtime, stop: Some(stop) };
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
@@ -141,7 +149,8 @@ impl Drop for Controller {
 /// The program, without a configuration from the test's own environment.
 pub(crate) fn coilctl() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coilctl"));
-    for name in ["COIL_SERVER", "COIL_OUTPUT", "COIL_TIMEOUT", "COIL_CONFIG"] {
+    let own = ["COIL_SERVER", "COIL_OUTPUT", "COIL_TIMEOUT", "COIL_CONFIG", "COIL_TOKEN", "COIL_TOKEN_FILE"];
+    for name in own.into_iter().chain(["COIL_CA", "COIL_CERT", "COIL_KEY"]) {
         command.env_remove(name);
     }
     command

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which address of a block, if any, is its gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BlockGateway {
     /// None: pods are routed one by one, and every address of a block is given.
@@ -58,8 +59,10 @@ pub enum PoolError {
 
 /// A pool: a named set of subnets, cut in blocks. Lengths are prefix lengths, as in CIDR.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pool {
     /// The subnets, of both families, without overlap.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::openapi::Cidr>))]
     pub subnets: Vec<IpNet>,
     /// Prefix length of an IPv4 block; 28 unless given.
     #[serde(default = "default_block_size")]
@@ -69,6 +72,7 @@ pub struct Pool {
     pub block_size_v6: u8,
     /// Addresses that are never given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::openapi::Cidr>))]
     pub exclude: Vec<IpNet>,
     /// Whether a block has a gateway of its own.
     #[serde(default)]

@@ -28,6 +28,7 @@ use std::net::IpAddr;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct List<T> {
     /// The items, in a stable order.
     pub items: Vec<T>,
@@ -38,6 +39,7 @@ pub struct List<T> {
 
 /// Body of a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// The HTTP status code.
     pub status: u16,
@@ -48,11 +50,13 @@ pub struct Failure {
 /// Body of `POST /v1/pools`. Its fields are those of a [`Pool`] with a name, spelled out so that an error can
 /// name the field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(examples(json!({"name": "default", "subnets": ["10.64.0.0/16", "fd00:64::/64"], "exclude": ["10.64.0.0/30"]}))))]
 #[serde(deny_unknown_fields)]
 pub struct CreatePool {
     /// The pool's name.
     pub name: PoolName,
     /// The subnets, of both families, without overlap.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::openapi::Cidr>))]
     pub subnets: Vec<IpNet>,
     /// Prefix length of an IPv4 block; 28 unless given.
     #[serde(default = "block_size")]
@@ -62,6 +66,7 @@ pub struct CreatePool {
     pub block_size_v6: u8,
     /// Addresses that are never given; each lies in one of the subnets.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::openapi::Cidr>))]
     pub exclude: Vec<IpNet>,
     /// Whether a block has a gateway of its own: `none` unless given.
     #[serde(default)]
@@ -96,6 +101,7 @@ impl CreatePool {
 
 /// A pool and how much of it is in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolView {
     /// The pool's name.
     pub name: PoolName,
@@ -108,6 +114,7 @@ pub struct PoolView {
 
 /// Use of one family of a pool. Counts of units beyond 2^64 are capped there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolUsage {
     /// The family.
     pub family: Family,
@@ -122,25 +129,31 @@ pub struct PoolUsage {
 
 /// Body of `POST /v1/pools/{pool}/subnets`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(examples(json!({"subnet": "10.67.0.0/16", "exclude": ["10.67.0.0/30"]}))))]
 #[serde(deny_unknown_fields)]
 pub struct AddSubnet {
     /// The subnet.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Cidr))]
     pub subnet: IpNet,
     /// Addresses in it that are never given.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::openapi::Cidr>))]
     pub exclude: Vec<IpNet>,
 }
 
 /// Body of `DELETE /v1/pools/{pool}/subnets`. The exclusions in the subnet go with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(examples(json!({"subnet": "10.67.0.0/16"}))))]
 #[serde(deny_unknown_fields)]
 pub struct RemoveSubnet {
     /// The subnet.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Cidr))]
     pub subnet: IpNet,
 }
 
 /// A node as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeView {
     /// The node's name.
     pub name: NodeName,
@@ -156,6 +169,7 @@ pub struct NodeView {
 
 /// A node with its blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeDetail {
     /// The node.
     #[serde(flatten)]
@@ -166,8 +180,10 @@ pub struct NodeDetail {
 
 /// A leased block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BlockView {
     /// The block in CIDR form.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Cidr))]
     pub block: IpNet,
     /// Its pool.
     pub pool: PoolName,
@@ -179,10 +195,12 @@ pub struct BlockView {
 
 /// An address and who holds it, as the node last reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AddressView {
     /// The node that gave it.
     pub node: NodeName,
     /// The block it is in.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Cidr))]
     pub block: IpNet,
     /// The allocation.
     #[serde(flatten)]
@@ -191,14 +209,17 @@ pub struct AddressView {
 
 /// Reply of `GET /v1/addresses/{address}`: where an address belongs, and who holds it if anybody does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AddressDetail {
     /// The address.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Address))]
     pub address: IpAddr,
     /// The pool whose subnets contain it.
     pub pool: PoolName,
     /// `held`, `free` (in a leased block), `unleased` (its block belongs to no node) or `excluded`.
     pub state: AddressState,
     /// The block it is in.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Cidr))]
     pub block: IpNet,
     /// The node that leases the block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,6 +231,7 @@ pub struct AddressDetail {
 
 /// What an address is at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AddressState {
     /// An attachment holds it.
@@ -224,6 +246,7 @@ pub enum AddressState {
 
 /// Reply of `DELETE /v1/addresses/{address}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Eviction {
     /// The address: `free` now, or still `held`. The attachment is the one that held it.
     #[serde(flatten)]
@@ -234,10 +257,12 @@ pub struct Eviction {
 
 /// Reply of `DELETE /v1/nodes/{node}`: what went back to the pools.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Removal {
     /// The node that was removed.
     pub node: NodeName,
     /// Its blocks, which are free again.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::openapi::Cidr>))]
     pub released: Vec<IpNet>,
     /// Addresses that its mirror still showed as held.
     pub allocated: u64,

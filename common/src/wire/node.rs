@@ -128,9 +128,11 @@ pub struct StatusReply {
 
 /// One allocation: an address and who holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub struct Attachment {
     /// The address.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Address))]
     pub address: IpAddr,
     /// Its pool.
     pub pool: PoolName,

@@ -2,6 +2,8 @@
 //! the exact allocation, and waits a while for the node to follow it.
 
 use super::{Located, locate};
+use crate::audit;
+use crate::auth::Caller;
 use crate::blocks::mirror;
 use crate::error::Error;
 use crate::nodes::is_alive;
@@ -15,7 +17,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Orders the node to free an address, and waits up to `patience` until it has.
-pub async fn evict(store: &dyn Store, address: IpAddr, patience: Duration) -> Result<Eviction, Error> {
+pub async fn evict(
+    store: &dyn Store,
+    who: &Caller,
+    address: IpAddr,
+    patience: Duration,
+) -> Result<Eviction, Error> {
     let mut attempts = Attempts::new(seed(address));
     let (located, node, ordered) = loop {
         let located = locate(store, address).await?;
@@ -24,6 +31,12 @@ pub async fn evict(store: &dyn Store, address: IpAddr, patience: Duration) -> Re
             Err(error) => attempts.after(error).await?,
         }
     };
+    audit::changed(
+        who,
+        &format!("address {address}: node {node} was ordered to free it"),
+        &located.detail.attachment,
+        &(),
+    );
     let key = keys::evict(&node, address);
     let mut detail = located.detail;
     if !is_alive(store, &node).await? {
@@ -50,7 +63,6 @@ pub async fn evict(store: &dyn Store, address: IpAddr, patience: Duration) -> Re
             "node {node} was told to free {address}, and has not confirmed it yet; it will do so when it can"
         )
     };
-    tracing::warn!(%address, %node, done, "an operator ordered this address to be freed");
     Ok(Eviction { detail, message })
 }
 

@@ -1,5 +1,6 @@
 //! What monitors ask.
 
+use super::route::{READ, Route, Rule};
 use super::{ApiError, Context};
 use crate::error::Error;
 use crate::metrics;
@@ -8,19 +9,34 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use common::store::keys;
 
+pub(super) fn routes() -> Vec<Route> {
+    let text = "text/plain; charset=utf-8";
+    vec![
+        Route::get("/healthz", Rule::Public, healthz)
+            .summary("Whether the process serves")
+            .answers_with::<String>(text, "it does"),
+        Route::get("/readyz", Rule::Public, readyz)
+            .summary("Whether the store answers")
+            .answers_with::<String>(text, "it does"),
+        Route::get("/metrics", READ, metrics)
+            .summary("Numbers for Prometheus")
+            .answers_with::<String>("text/plain; version=0.0.4", "the numbers"),
+    ]
+}
+
 /// `GET /healthz`: the process serves.
-pub(super) async fn healthz() -> &'static str {
+async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: the store answers.
-pub(super) async fn readyz(State(context): State<Context>) -> Result<&'static str, ApiError> {
+async fn readyz(State(context): State<Context>) -> Result<&'static str, ApiError> {
     context.store.get(keys::SCHEMA).await.map_err(Error::from)?;
     Ok("ok\n")
 }
 
 /// `GET /metrics`
-pub(super) async fn metrics(State(context): State<Context>) -> impl IntoResponse {
+async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     let text = metrics::render(context.store.as_ref()).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

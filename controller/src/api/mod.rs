@@ -1,19 +1,32 @@
 //! HTTP over the use cases: thin handlers, and the one place where failures become status codes.
 //!
+//! * [`route`]: a route with its rule and its description
+//! * [`gate`]: what stands before each handler
+//! * [`request_id`]: the id of each request
+//! * [`openapi`]: the description of all of it
 //! * [`admin`]: `/v1/`, for operators
 //! * [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! * [`request`]: bodies, paths and queries, parsed with errors that name what is wrong
 
-pub mod admin;
+mod admin;
+mod gate;
 mod health;
+mod openapi;
 mod request;
+mod request_id;
+mod route;
 
+pub use openapi::describe;
+pub use request_id::{HEADER as REQUEST_ID, REQUEST_TIME};
+pub use route::{CHANGE, FORCE, READ, Route, Rule};
+
+use crate::auth::{Authentication, Unauthenticated};
 use crate::error::Error;
-use axum::Router;
 use axum::extract::rejection::BytesRejection;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::{Extension, Router};
 use common::error::chain;
 use common::store::{Store, StoreError};
 use common::wire::admin::Failure;
@@ -24,17 +37,28 @@ use std::sync::Arc;
 pub struct Context {
     /// Everything is in here.
     pub store: Arc<dyn Store>,
+    /// How callers are known.
+    pub authentication: Authentication,
 }
 
-/// All routes.
+/// All routes of the controller.
+pub fn routes() -> Vec<Route> {
+    let parts =
+        [("Admin", admin::routes()), ("Health", health::routes()), ("Description", openapi::routes())];
+    parts.into_iter().flat_map(|(tag, routes)| routes.into_iter().map(move |route| route.tag(tag))).collect()
+}
+
+/// All routes, each behind its rule.
 pub fn router(context: Context) -> Router {
-    Router::new()
-        .nest("/v1", admin::router())
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
+    let routes = routes();
+    let documents = openapi::Documents::of(&routes);
+    routes
+        .into_iter()
+        .fold(Router::new(), |router, route| route.serve(router, &context))
         .fallback(async || ApiError::UnknownPath)
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
+        .layer(Extension(documents))
+        .layer(from_fn(request_id::give))
         .with_state(context)
 }
 
@@ -53,6 +77,21 @@ pub enum ApiError {
     /// The route does not have this method.
     #[error("this path does not have this method")]
     WrongMethod,
+    /// Nobody is known to have sent it.
+    #[error(transparent)]
+    Unauthenticated(#[from] Unauthenticated),
+    /// Whoever sent it may not do this.
+    #[error("your role may not do this; it needs one of: {roles}")]
+    Forbidden {
+        /// The roles that may, for people.
+        roles: &'static str,
+    },
+    /// It took too long.
+    #[error("the request took too long")]
+    TooLate,
+    /// The handler did not come to its end.
+    #[error("the request was cut short by a fault of the controller; its log says more")]
+    Aborted,
     /// The use case failed.
     #[error(transparent)]
     Case(#[from] Error),
@@ -71,6 +110,10 @@ impl ApiError {
             Self::Body(rejection) => rejection.status(),
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::TooLate => StatusCode::REQUEST_TIMEOUT,
+            Self::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Case(error) => status_of(error),
         }
     }
@@ -114,6 +157,11 @@ impl IntoResponse for ApiError {
             Self::Case(Error::Store(error)) => error.to_string(),
             _ => cause,
         };
-        (status, Json(Failure { status: status.as_u16(), error })).into_response()
+        let mut response = (status, Json(Failure { status: status.as_u16(), error })).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer realm=\"coil\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
     }
 }

@@ -5,6 +5,8 @@
 //! compare a pool's revision when they lease a block of it, so that a lease never meets a change of its pool.
 
 use super::{Stored, all, get, rules, usage, view};
+use crate::audit;
+use crate::auth::Caller;
 use crate::error::Error;
 use common::ipam::{Family, Pool, Range, Unit, UnitRun};
 use common::name::{NodeName, PoolName};
@@ -48,25 +50,39 @@ impl fmt::Display for Change {
 }
 
 /// Makes a change, and answers the pool as it then is, or last was.
-pub async fn apply(store: &dyn Store, name: &PoolName, change: &Change) -> Result<PoolView, Error> {
+pub async fn apply(
+    store: &dyn Store,
+    who: &Caller,
+    name: &PoolName,
+    change: &Change,
+) -> Result<PoolView, Error> {
     let mut attempts = Attempts::new(seed(name));
-    let pool = loop {
+    let Changed { before, after } = loop {
         match attempt(store, name, change).await {
-            Ok(pool) => break pool,
+            Ok(changed) => break changed,
             Err(error) => attempts.after(error).await?,
         }
     };
-    tracing::info!(pool = %name, %change, "pool changed");
-    match change {
-        Change::Delete => {
+    if before != after {
+        audit::changed(who, &format!("pool {name}: {change}"), &before, &after);
+    }
+    match (after, before) {
+        (Some(pool), _) => view(store, name, &pool).await,
+        (None, before) => {
+            let pool = before.ok_or_else(|| Error::UnknownPool(name.clone()))?;
             let usage = usage::unleased(&pool, name)?;
             Ok(PoolView { name: name.clone(), pool, usage })
         }
-        _ => view(store, name, &pool).await,
     }
 }
 
-async fn attempt(store: &dyn Store, name: &PoolName, change: &Change) -> Result<Pool, Error> {
+/// A pool before and after a change.
+struct Changed {
+    before: Option<Pool>,
+    after: Option<Pool>,
+}
+
+async fn attempt(store: &dyn Store, name: &PoolName, change: &Change) -> Result<Changed, Error> {
     match change {
         Change::Create(pool) => create(store, name, pool).await,
         Change::AddSubnet(body) => add_subnet(store, name, body).await,
@@ -76,7 +92,7 @@ async fn attempt(store: &dyn Store, name: &PoolName, change: &Change) -> Result<
     }
 }
 
-async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Pool, Error> {
+async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Changed, Error> {
     rules::validate(pool)?;
     let plan = revision_of_plan(store).await?;
     if store.get(&keys::pool(name)).await?.is_some() {
@@ -90,16 +106,17 @@ async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Pool,
         .then(Op::Put(keys::pool(name), record::encode(pool)))
         .then(put_plan());
     store.txn(txn).await?;
-    Ok(pool.clone())
+    Ok(Changed { before: None, after: Some(pool.clone()) })
 }
 
-async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Result<Pool, Error> {
+async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Result<Changed, Error> {
     let subnet = body.subnet;
     for exclude in &body.exclude {
         rules::validate_exclusion(*exclude, &[subnet])?;
     }
     let plan = revision_of_plan(store).await?;
     let Stored { mut pool, revision, .. } = get(store, name).await?;
+    let before = Some(pool.clone());
     if pool.subnets.contains(&subnet) {
         return Err(Error::SubnetExists { pool: name.clone(), subnet });
     }
@@ -115,11 +132,12 @@ async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Res
         .then(Op::Put(keys::pool(name), record::encode(&pool)))
         .then(put_plan());
     store.txn(txn).await?;
-    Ok(pool)
+    Ok(Changed { before, after: Some(pool) })
 }
 
-async fn remove_subnet(store: &dyn Store, name: &PoolName, subnet: IpNet) -> Result<Pool, Error> {
+async fn remove_subnet(store: &dyn Store, name: &PoolName, subnet: IpNet) -> Result<Changed, Error> {
     let Stored { mut pool, revision, .. } = get(store, name).await?;
+    let before = Some(pool.clone());
     if !pool.subnets.contains(&subnet) {
         return Err(Error::UnknownSubnet { pool: name.clone(), subnet, has: pool.subnets });
     }
@@ -136,11 +154,12 @@ async fn remove_subnet(store: &dyn Store, name: &PoolName, subnet: IpNet) -> Res
         .then(Op::Put(keys::pool(name), record::encode(&pool)))
         .then(put_plan());
     store.txn(txn).await?;
-    Ok(pool)
+    Ok(Changed { before, after: Some(pool) })
 }
 
-async fn set_disabled(store: &dyn Store, name: &PoolName, disabled: bool) -> Result<Pool, Error> {
+async fn set_disabled(store: &dyn Store, name: &PoolName, disabled: bool) -> Result<Changed, Error> {
     let Stored { mut pool, revision, .. } = get(store, name).await?;
+    let before = Some(pool.clone());
     if pool.disabled != disabled {
         pool.disabled = disabled;
         let txn = Txn::new()
@@ -148,10 +167,10 @@ async fn set_disabled(store: &dyn Store, name: &PoolName, disabled: bool) -> Res
             .then(Op::Put(keys::pool(name), record::encode(&pool)));
         store.txn(txn).await?;
     }
-    Ok(pool)
+    Ok(Changed { before, after: Some(pool) })
 }
 
-async fn delete(store: &dyn Store, name: &PoolName) -> Result<Pool, Error> {
+async fn delete(store: &dyn Store, name: &PoolName) -> Result<Changed, Error> {
     let Stored { pool, revision, .. } = get(store, name).await?;
     let leases = keys::leases(name);
     refuse_if_leased(store, name, &format!("pool {name}"), &leases).await?;
@@ -161,7 +180,7 @@ async fn delete(store: &dyn Store, name: &PoolName) -> Result<Pool, Error> {
         .then(Op::Delete(keys::pool(name)))
         .then(put_plan());
     store.txn(txn).await?;
-    Ok(pool)
+    Ok(Changed { before: Some(pool), after: None })
 }
 
 async fn revision_of_plan(store: &dyn Store) -> Result<Revision, Error> {

@@ -2,13 +2,17 @@
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
+use axum::response::Response;
 use common::ipam::{Pool, Unit};
 use common::name::{NodeName, PoolName};
+use common::server::Peer;
 use common::store::embedded::Embedded;
 use common::store::record::{self, Alive, Allocation, BlockMirror, Lease, Node};
 use common::store::{Compare, Op, Revision, Store, StoreError, Txn, keys};
 use controller::api::{Context, router};
+use controller::auth::Authentication;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -38,7 +42,11 @@ impl Api {
     }
 
     pub(crate) fn on(store: Arc<dyn Store>) -> Self {
-        Self { router: router(Context { store: Arc::clone(&store) }), store }
+        Self::guarded(store, Authentication::default())
+    }
+
+    pub(crate) fn guarded(store: Arc<dyn Store>, authentication: Authentication) -> Self {
+        Self { router: router(Context { store: Arc::clone(&store), authentication }), store }
     }
 
     /// Sends a request, and answers status and body, which must be JSON unless empty.
@@ -51,10 +59,21 @@ impl Api {
 
     pub(crate) async fn raw(&self, method: &str, path: &str, body: Body) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(body).expect("request");
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let response = self.send(Peer::Process { uid: 0, gid: 0, pid: None }, request).await;
         let status = response.status();
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         (status, String::from_utf8(bytes.to_vec()).expect("text"))
+    }
+
+    /// Sends a request as somebody.
+    pub(crate) async fn send(&self, peer: Peer, mut request: Request<Body>) -> Response {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        self.router.clone().oneshot(request).await.expect("infallible")
+    }
+
+    /// How many changes the store has seen.
+    pub(crate) async fn revision(&self) -> Revision {
+        self.store.list_keys(&keys::pools(), 1).await.expect("list").revision
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {

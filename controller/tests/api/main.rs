@@ -2,8 +2,11 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod addresses;
+mod authorization;
+mod description;
 mod fixture;
 mod http;
+mod log;
 mod nodes;
 mod pools;
 mod races;

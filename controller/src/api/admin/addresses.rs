@@ -3,6 +3,7 @@
 use crate::addresses;
 use crate::api::request::{Address, Parameters};
 use crate::api::{ApiError, Context};
+use crate::auth::Caller;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
@@ -33,9 +34,10 @@ pub(super) async fn show(
 /// `DELETE /v1/addresses/{address}`
 pub(super) async fn evict(
     State(context): State<Context>,
+    caller: Caller,
     Address(address): Address,
 ) -> Result<(StatusCode, Json<Eviction>), ApiError> {
-    let eviction = addresses::evict(context.store.as_ref(), address, PATIENCE).await?;
+    let eviction = addresses::evict(context.store.as_ref(), &caller, address, PATIENCE).await?;
     let status = match eviction.detail.state {
         AddressState::Held => StatusCode::ACCEPTED,
         AddressState::Free | AddressState::Unleased | AddressState::Excluded => StatusCode::OK,

@@ -2,6 +2,7 @@
 
 use crate::api::request::{Named, Parameters};
 use crate::api::{ApiError, Context};
+use crate::auth::Caller;
 use crate::{blocks, nodes, reclaim};
 use axum::extract::State;
 use axum::response::Json;
@@ -28,12 +29,13 @@ pub(super) async fn show(State(context): State<Context>, Named(node): Named<Node
 /// `DELETE /v1/nodes/{node}?force=`
 pub(super) async fn remove(
     State(context): State<Context>,
+    caller: Caller,
     Named(node): Named<NodeName>,
     mut parameters: Parameters,
 ) -> Reply<Removal> {
     let force = parameters.take("force")?.unwrap_or(false);
     parameters.finish()?;
-    Ok(Json(reclaim::remove(context.store.as_ref(), &node, force).await?))
+    Ok(Json(reclaim::remove(context.store.as_ref(), &caller, &node, force).await?))
 }
 
 /// `GET /v1/blocks?pool=&node=`

@@ -2,6 +2,7 @@
 
 use crate::api::request::{Named, Object, Parameters};
 use crate::api::{ApiError, Context};
+use crate::auth::Caller;
 use crate::pools::{self, Change};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,10 +25,11 @@ pub(super) async fn list(
 /// `POST /v1/pools`
 pub(super) async fn create(
     State(context): State<Context>,
+    caller: Caller,
     Object(body): Object<CreatePool>,
 ) -> Result<(StatusCode, Json<PoolView>), ApiError> {
     let (name, pool) = body.into_pool();
-    let view = pools::apply(context.store.as_ref(), &name, &Change::Create(pool)).await?;
+    let view = pools::apply(context.store.as_ref(), &caller, &name, &Change::Create(pool)).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -37,34 +39,48 @@ pub(super) async fn show(State(context): State<Context>, Named(pool): Named<Pool
 }
 
 /// `DELETE /v1/pools/{pool}`
-pub(super) async fn delete(State(context): State<Context>, Named(pool): Named<PoolName>) -> Reply<PoolView> {
-    Ok(Json(pools::apply(context.store.as_ref(), &pool, &Change::Delete).await?))
+pub(super) async fn delete(
+    State(context): State<Context>,
+    caller: Caller,
+    Named(pool): Named<PoolName>,
+) -> Reply<PoolView> {
+    Ok(Json(pools::apply(context.store.as_ref(), &caller, &pool, &Change::Delete).await?))
 }
 
 /// `POST /v1/pools/{pool}/subnets`
 pub(super) async fn add_subnet(
     State(context): State<Context>,
+    caller: Caller,
     Named(pool): Named<PoolName>,
     Object(body): Object<AddSubnet>,
 ) -> Reply<PoolView> {
-    Ok(Json(pools::apply(context.store.as_ref(), &pool, &Change::AddSubnet(body)).await?))
+    Ok(Json(pools::apply(context.store.as_ref(), &caller, &pool, &Change::AddSubnet(body)).await?))
 }
 
 /// `DELETE /v1/pools/{pool}/subnets`
 pub(super) async fn remove_subnet(
     State(context): State<Context>,
+    caller: Caller,
     Named(pool): Named<PoolName>,
     Object(body): Object<RemoveSubnet>,
 ) -> Reply<PoolView> {
-    Ok(Json(pools::apply(context.store.as_ref(), &pool, &Change::RemoveSubnet(body.subnet)).await?))
+    Ok(Json(pools::apply(context.store.as_ref(), &caller, &pool, &Change::RemoveSubnet(body.subnet)).await?))
 }
 
 /// `PUT /v1/pools/{pool}/disabled`
-pub(super) async fn disable(State(context): State<Context>, Named(pool): Named<PoolName>) -> Reply<PoolView> {
-    Ok(Json(pools::apply(context.store.as_ref(), &pool, &Change::SetDisabled(true)).await?))
+pub(super) async fn disable(
+    State(context): State<Context>,
+    caller: Caller,
+    Named(pool): Named<PoolName>,
+) -> Reply<PoolView> {
+    Ok(Json(pools::apply(context.store.as_ref(), &caller, &pool, &Change::SetDisabled(true)).await?))
 }
 
 /// `DELETE /v1/pools/{pool}/disabled`
-pub(super) async fn enable(State(context): State<Context>, Named(pool): Named<PoolName>) -> Reply<PoolView> {
-    Ok(Json(pools::apply(context.store.as_ref(), &pool, &Change::SetDisabled(false)).await?))
+pub(super) async fn enable(
+    State(context): State<Context>,
+    caller: Caller,
+    Named(pool): Named<PoolName>,
+) -> Reply<PoolView> {
+    Ok(Json(pools::apply(context.store.as_ref(), &caller, &pool, &Change::SetDisabled(false)).await?))
 }

@@ -1,0 +1,228 @@
+//! Every route × every kind of caller: what is let through is done and told in the audit log, and what is refused
+//! changes nothing.
+
+use crate::fixture::Api;
+use crate::log::Log;
+use axum::body::Body;
+use axum::http::{Request, header};
+use common::server::Peer;
+use common::store::Store;
+use common::store::embedded::Embedded;
+use controller::api::{REQUEST_ID, routes};
+use controller::auth::{Authentication, NewToken, Tokens};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What each route does, written down once more: `public`, `read`, `change` or `force`, and whether it belongs to a
+/// namespace or a tenant. Then a body that it accepts, if it takes one.
+fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
+    let none = Value::Null;
+    BTreeMap::from([
+        ("GET /v1/pools", ("read", none.clone())),
+        ("POST /v1/pools", ("change", json!({"name": "new", "subnets": ["10.8.0.0/24"]}))),
+        ("GET /v1/pools/{pool}", ("read", none.clone())),
+        ("DELETE /v1/pools/{pool}", ("change", none.clone())),
+        ("POST /v1/pools/{pool}/subnets", ("change", json!({"subnet": "10.7.0.0/24"}))),
+        ("DELETE /v1/pools/{pool}/subnets", ("change", json!({"subnet": "10.9.0.0/24"}))),
+        ("PUT /v1/pools/{pool}/disabled", ("change", none.clone())),
+        ("DELETE /v1/pools/{pool}/disabled", ("change", none.clone())),
+        ("GET /v1/nodes", ("read", none.clone())),
+        ("GET /v1/nodes/{node}", ("read", none.clone())),
+        ("DELETE /v1/nodes/{node}", ("force", none.clone())),
+        ("GET /v1/blocks", ("read", none.clone())),
+        ("GET /v1/addresses", ("read", none.clone())),
+        ("GET /v1/addresses/{address}", ("read", none.clone())),
+        ("DELETE /v1/addresses/{address}", ("force", none.clone())),
+        ("GET /healthz", ("public", none.clone())),
+        ("GET /readyz", ("public", none.clone())),
+        ("GET /metrics", ("read", none.clone())),
+        ("GET /openapi.json", ("public", none.clone())),
+        ("GET /docs", ("public", none)),
+    ])
+}
+
+/// Who may do what, written down once more. `own` and `other` are the namespace or tenant of the callers that have one,
+/// and another.
+fn may(role: &str, does: &str) -> bool {
+    match (role, does) {
+        (_, "public") | ("admin", _) => true,
+        ("operator", does) => !does.starts_with("force"),
+        ("viewer", does) => does.starts_with("read"),
+        (role, does) => match role.split_once(':') {
+            Some((kind, _)) => does == format!("read {kind} own") || does == format!("change {kind} own"),
+            None => false,
+        },
+    }
+}
+
+const ROLES: [&str; 5] = ["admin", "operator", "viewer", "namespace:own", "tenant:own"];
+
+/// A controller with a token for each role.
+struct Guarded {
+    api: Api,
+    tokens: BTreeMap<&'static str, String>,
+}
+
+impl Guarded {
+    async fn new() -> Self {
+        let made = ROLES.map(|role| {
+            let name = role.replace(':', "-");
+            (role, NewToken::make(&name, role.parse().expect("role")).expect("made"))
+        });
+        let file: String = made.iter().map(|(_, new)| new.entry()).collect();
+        let (_, tokens) = watch::channel(Arc::new(Tokens::parse(&file).expect("tokens")));
+        let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().await.expect("store"));
+        let api = Api::guarded(store, Authentication { tokens: Some(tokens), certificates: true });
+        api.create("p", &["10.9.0.0/24", "10.10.0.0/24"]).await;
+        api.create("used", &["10.11.0.0/24"]).await;
+        api.register("n", false).await;
+        api.lease("n", "used", "10.11.0.0").await.expect("leased");
+        api.mirror("n", "used", "10.11.0.0", &[3]).await;
+        Self { api, tokens: made.into_iter().map(|(role, new)| (role, new.token)).collect() }
+    }
+
+    /// The status that a request over TCP gets, with a token or without one.
+    async fn call(&self, method: &str, path: &str, body: &Value, token: Option<&str>) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(path).header(REQUEST_ID, "walk-1");
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let peer = Peer::Tcp("192.0.2.7:4000".parse().expect("address"));
+        let response = self.api.send(peer, request.body(body).expect("request")).await;
+        assert_eq!(response.headers()[REQUEST_ID], "walk-1", "{method} {path}");
+        let status = response.status().as_u16();
+        if status == 401 {
+            assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"coil\"");
+        }
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("body");
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+}
+
+/// The path with its parameters filled in: with what exists, and what is the caller's own or not.
+fn fill(path: &str, own: bool) -> String {
+    let whose = if own { "own" } else { "other" };
+    let filled = path.replace("{pool}", "p").replace("{node}", "n").replace("{address}", "10.11.0.3");
+    filled.replace("{namespace}", whose).replace("{tenant}", whose)
+}
+
+#[tokio::test]
+async fn every_route_and_every_role() {
+    let log = Log::capture();
+    let table = table();
+    let known: Vec<String> =
+        routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    for name in table.keys() {
+        assert!(known.iter().any(|known| known == name), "{name} is not served any more");
+    }
+    for name in &known {
+        let (does, body) =
+            table.get(name.as_str()).unwrap_or_else(|| panic!("{name} is missing in this test"));
+        let (method, path) = name.split_once(' ').expect("method and path");
+        let scoped = does.contains(' ');
+        for own in if scoped { &[true, false][..] } else { &[true] } {
+            let does = if scoped {
+                format!("{does} {}", if *own { "own" } else { "other" })
+            } else {
+                (*does).to_owned()
+            };
+            for role in ROLES.into_iter().map(Some).chain([None]) {
+                let guarded = Guarded::new().await;
+                if name == "DELETE /v1/pools/{pool}/disabled" {
+                    guarded.api.ok(200, "PUT", "/v1/pools/p/disabled", "").await;
+                }
+                let before = guarded.api.revision().await;
+                log.take();
+                let token = role.map(|role| guarded.tokens[role].as_str());
+                let (status, answer) = guarded.call(method, &fill(path, *own), body, token).await;
+                let text = log.take();
+                let told = Log::audit(&text);
+                let what = format!("{name} ({does}) by {role:?}: {status} {answer}");
+                if role.map_or(does == "public", |role| may(role, &does)) {
+                    assert_eq!(status / 100, 2, "{what}");
+                    let changes = does.starts_with("change") || does.starts_with("force");
+                    assert_eq!(guarded.api.revision().await != before, changes, "{what}");
+                    assert_eq!(told.len(), usize::from(changes), "{what}: {text}");
+                    for line in told {
+                        let name = format!("token {}", role.unwrap_or_default().replace(':', "-"));
+                        assert_eq!(
+                            (&line["who"], &line["request"]),
+                            (&json!(name), &json!("walk-1")),
+                            "{line}"
+                        );
+                        assert_eq!(line["from"], "192.0.2.7:4000", "{line}");
+                        let sides =
+                            [&line["before"], &line["after"]].map(|side| side.as_str().expect("text"));
+                        assert!(sides[0] != sides[1] && sides.iter().all(|side| !side.is_empty()), "{line}");
+                    }
+                } else {
+                    assert_eq!(status, if role.is_some() { 403 } else { 401 }, "{what}");
+                    assert_eq!(answer["status"], status, "{what}");
+                    assert_eq!(guarded.api.revision().await, before, "{what}: something changed");
+                    assert!(told.is_empty(), "{what}: {text}");
+                }
+                if let Some(token) = token {
+                    assert!(!text.contains(&token[5..]), "{what}: the log has the token: {text}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_401() {
+    let guarded = Guarded::new().await;
+    let good = guarded.tokens["admin"].clone();
+    assert_eq!(guarded.call("GET", "/v1/pools", &Value::Null, Some(&good)).await.0, 200);
+    for bad in ["", "x", &good[..68], &format!("{good}0"), &good.to_uppercase()] {
+        let (status, answer) = guarded.call("GET", "/v1/pools", &Value::Null, Some(bad)).await;
+        assert_eq!(status, 401, "{bad:?}: {answer}");
+    }
+    let (status, answer) = guarded.call("GET", "/nothing", &Value::Null, None).await;
+    assert_eq!(status, 404, "{answer}");
+}
+
+#[tokio::test]
+async fn request_ids_are_the_clients_or_new() {
+    let api = Api::new().await;
+    let ask = async |id: Option<&'static [u8]>| {
+        let mut request = Request::get("/healthz");
+        if let Some(id) = id {
+            request = request.header(REQUEST_ID, id);
+        }
+        let response = api.send(Peer::Unknown, request.body(Body::empty()).expect("request")).await;
+        response.headers()[REQUEST_ID].to_str().expect("text").to_owned()
+    };
+    assert_eq!(ask(Some(b"3f0b6f0e-6d3c")).await, "3f0b6f0e-6d3c");
+    let (first, second) = (ask(None).await, ask(None).await);
+    assert!(first != second && first.len() > 16, "{first} {second}");
+    for bad in [&b"a b"[..], b"\xff", b"", b"<script>"] {
+        let id = ask(Some(bad)).await;
+        assert_ne!(id.as_bytes(), bad);
+        assert!(id.starts_with(&first[..16]), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_removal_that_is_cut_short_is_told() {
+    let log = Log::capture();
+    let api = Api::new().await;
+    api.create("used", &["10.11.0.0/24"]).await;
+    api.register("n", true).await;
+    api.lease("n", "used", "10.11.0.0").await.expect("leased");
+    log.take();
+    api.fails(409, "DELETE", "/v1/nodes/n", "", &["is alive"]).await;
+    assert!(Log::audit(&log.take()).is_empty(), "nothing was changed");
+    api.ok(200, "DELETE", "/v1/nodes/n?force=true", "").await;
+    let told = Log::audit(&log.take());
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["what"], "node n: removed by force");
+    assert_eq!(told[0]["who"], "uid=0 gid=0 pid=0");
+    assert!(told[0]["before"].as_str().expect("text").contains("10.11.0.0/28"), "{}", told[0]);
+    api.create("p", &["10.9.0.0/24"]).await;
+    api.ok(200, "DELETE", "/v1/pools/p/disabled", "").await;
+    assert_eq!(Log::audit(&log.take()).len(), 1, "enabling what is enabled changes nothing");
+}
