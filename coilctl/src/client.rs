@@ -1,6 +1,7 @@
 //! HTTP to the controller: over TCP or a unix socket, one connection for a request.
 
 use crate::exit::Failure;
+use crate::identity::Identity;
 use common::error::chain;
 use common::wire::admin;
 use common::wire::admin::List;
@@ -13,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -31,6 +33,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 pub(crate) enum Server {
     /// A host, by name or address, and a port.
     Tcp(String, u16),
+    /// The same, over TLS.
+    Tls(String, u16),
     /// A unix socket.
     Unix(PathBuf),
 }
@@ -46,23 +50,29 @@ impl FromStr for Server {
                 path => Ok(Self::Unix(path.into())),
             };
         }
-        let rest = text.strip_prefix("http://").ok_or("it starts with http:// or unix:")?;
+        let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err("it starts with https://, http:// or unix:".to_owned()),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let uri: hyper::Uri =
             format!("http://{rest}/").parse().map_err(|_| "the address is malformed".to_owned())?;
         let authority = uri.authority().filter(|authority| authority.as_str() == rest && !rest.contains('@'));
-        let authority = authority.ok_or("after http:// there is a host and a port only")?;
+        let authority = authority.ok_or("after :// there is a host and a port only")?;
         if authority.host().is_empty() {
             return Err("the host is missing".to_owned());
         }
         let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") if tls => 443,
             Some("") => 80,
             Some(port) => {
                 port.trim_start_matches(':').parse().map_err(|_| "the port is malformed".to_owned())?
             }
             None => return Err("the host is malformed".to_owned()),
         };
-        Ok(Self::Tcp(authority.host().to_owned(), port))
+        let host = authority.host().to_owned();
+        Ok(if tls { Self::Tls(host, port) } else { Self::Tcp(host, port) })
     }
 }
 
@@ -70,6 +80,7 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host, port) => write!(f, "http://{host}:{port}"),
+            Self::Tls(host, port) => write!(f, "https://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -106,11 +117,12 @@ impl Target {
 pub(crate) struct Client {
     server: Server,
     timeout: Duration,
+    identity: Identity,
 }
 
 impl Client {
-    pub(crate) fn new(server: Server, timeout: Duration) -> Self {
-        Self { server, timeout }
+    pub(crate) fn new(server: Server, timeout: Duration, identity: Identity) -> Self {
+        Self { server, timeout, identity }
     }
 
     /// Reads something.
@@ -176,24 +188,19 @@ impl Client {
         target: Target,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let connected = match &self.server {
-            Server::Tcp(host, port) => {
-                let host = host.trim_start_matches('[').trim_end_matches(']');
-                TcpStream::connect((host, *port)).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
-            }
-            Server::Unix(path) => {
-                UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
-            }
-        };
-        let stream = connected.map_err(|error| self.unreachable(error.to_string()))?;
+        let stream = self.connect().await.map_err(|error| self.unreachable(chain(&error)))?;
         let lost = |error: hyper::Error| self.unreachable(chain(&error));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         let connection = tokio::spawn(connection);
         let host = match &self.server {
-            Server::Tcp(host, port) => format!("{host}:{port}"),
+            Server::Tcp(host, port) | Server::Tls(host, port) => format!("{host}:{port}"),
             Server::Unix(_) => "localhost".to_owned(),
         };
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(token) = &self.identity.token {
+            request = request.header("authorization", token);
+        }
+        let request = request
             .method(method)
             .uri(target.0)
             .header("host", host)
@@ -206,6 +213,17 @@ impl Client {
         let body = body.map_err(|error| self.not_understood(error.to_string()))?.to_bytes();
         connection.abort();
         Ok((status, body))
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        match &self.server {
+            Server::Tcp(host, port) => Ok(Box::new(TcpStream::connect((bare(host), *port)).await?)),
+            Server::Tls(host, port) => {
+                let stream = TcpStream::connect((bare(host), *port)).await?;
+                self.identity.secure(bare(host), stream).await
+            }
+            Server::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        }
     }
 
     /// An answer that is not HTTP is no reason to look for another address.
@@ -222,7 +240,13 @@ impl Client {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// An IPv6 address without its brackets, or the host as it is.
+pub(crate) fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// What HTTP is spoken over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 #[cfg(test)]
@@ -235,6 +259,8 @@ mod tests {
             ("http://127.0.0.1:9898", Server::Tcp("127.0.0.1".to_owned(), 9898)),
             ("http://coil.example/", Server::Tcp("coil.example".to_owned(), 80)),
             ("http://[::1]:9898", Server::Tcp("[::1]".to_owned(), 9898)),
+            ("https://10.0.0.1:9898", Server::Tls("10.0.0.1".to_owned(), 9898)),
+            ("https://coil.example", Server::Tls("coil.example".to_owned(), 443)),
             ("unix:/run/c.sock", Server::Unix("/run/c.sock".into())),
             ("unix:///run/c.sock", Server::Unix("/run/c.sock".into())),
         ] {
@@ -243,7 +269,8 @@ mod tests {
         for bad in [
             "",
             "127.0.0.1:9898",
-            "https://h:1",
+            "ftp://h:1",
+            "https://h:1/path",
             "http://",
             "http://h:1/path",
             "http://h:x",

@@ -19,7 +19,7 @@ pub(crate) enum Failure {
     /// The controller can't be reached.
     #[error(
         "can't reach the controller at {server}: {reason}. Is coil-controller running there? Choose another with --server or \
-         COIL_SERVER, http://HOST:PORT or unix:PATH"
+         COIL_SERVER, https://HOST:PORT, http://HOST:PORT or unix:PATH"
     )]
     Unreachable {
         /// Where it should be.

@@ -1,12 +1,14 @@
 //! `coilctl`: a thin client of the controller's admin API.
 //!
 //! * [`client`]: HTTP to the controller, and why it failed
+//! * [`identity`]: tokens and certificates
 //! * [`output`], [`table`]: what is printed
 //! * [`cmd`]: the commands, one file for each noun
 
 mod client;
 mod cmd;
 mod exit;
+mod identity;
 mod output;
 mod table;
 
@@ -15,6 +17,7 @@ use client::{Client, Server};
 use cmd::Command;
 use common::error::chain;
 use exit::Failure;
+use identity::IdentityArgs;
 use output::Output;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +38,7 @@ use std::time::Duration;
                   its answer is not understood, 5 accepted but not done yet."
 )]
 struct Args {
-    /// Where the controller is: http://HOST:PORT, or unix: and the path of its socket
+    /// Where the controller is: http://HOST:PORT, https://HOST:PORT, or unix: and the path of its socket
     #[arg(
         long,
         global = true,
@@ -44,6 +47,9 @@ struct Args {
         default_value = "http://127.0.0.1:9898"
     )]
     server: Server,
+    /// Who this is.
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// How to print
     #[arg(
         short,
@@ -81,7 +87,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&Failure::Io(error)),
     };
-    let client = Client::new(args.server, args.timeout);
+    let identity = match args.identity.read(&args.server) {
+        Ok(identity) => identity,
+        Err(failure) => return exit::report(&failure),
+    };
+    let client = Client::new(args.server, args.timeout, identity);
     match runtime.block_on(args.command.run(&client, args.output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => exit::report(&failure),

@@ -48,7 +48,7 @@ fn wrong_usage_is_2() {
         ("pool lisst", "unrecognized subcommand 'lisst'"),
         ("-o xml pool list", "possible values: table, json, yaml"),
         ("--timeout 5 pool list", "a time is a number with ms, s or m"),
-        ("--server https://h pool list", "it starts with http:// or unix:"),
+        ("--server ftp://h pool list", "it starts with https://, http:// or unix:"),
         (
             "--config /nowhere/coilctl.toml pool list",
             "can't read the configuration file /nowhere/coilctl.toml",

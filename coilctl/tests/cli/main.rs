@@ -3,4 +3,6 @@
 
 mod failures;
 mod fixture;
+#[cfg(feature = "tls")]
+mod identity;
 mod tables;
