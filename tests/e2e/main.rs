@@ -1,10 +1,12 @@
 //! The stories that must hold, told with real processes: one module each.
 
+mod authentication;
 mod bridge;
 mod coilctl;
 mod coild_killed;
 mod config;
 mod containerd;
+mod controllers;
 mod cri;
 mod demo;
 mod disk_full;
@@ -12,6 +14,7 @@ mod etcd_outage;
 mod fenced;
 mod instance;
 mod journal_lost;
+mod openapi;
 mod orphans;
 mod plugin_errors;
 mod plugin_ipam;

@@ -27,7 +27,15 @@ pub struct Controller {
 impl Controller {
     /// Starts a controller on etcd.
     pub fn serve(place: Place, etcd: &Etcd) -> Result<Self> {
-        Self::start(place, &["serve", "--store", "etcd", "--etcd-endpoints", &etcd.endpoint()])
+        Self::serve_with(place, etcd, &[])
+    }
+
+    /// Starts a controller on etcd with more flags.
+    pub fn serve_with(place: Place, etcd: &Etcd, args: &[&str]) -> Result<Self> {
+        let endpoint = etcd.endpoint();
+        let mut all = vec!["serve", "--store", "etcd", "--etcd-endpoints", &endpoint];
+        all.extend(args);
+        Self::start(place, &all)
     }
 
     /// Starts controller and coild in one process, on the embedded store.
@@ -104,6 +112,11 @@ impl Controller {
     /// The admin API.
     pub fn http(&self) -> Http {
         Http::Unix(self.admin())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.dir.path().join("log"))?)
     }
 
     fn admin(&self) -> PathBuf {

@@ -100,6 +100,14 @@ impl Http {
         self.send("POST", path, body.to_string().as_bytes())
     }
 
+    /// Any method without a body, with a bearer token.
+    pub fn send_as(&self, token: &str, method: &str, path: &str) -> Result<Reply> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        self.raw(head.as_bytes()).with_context(|| format!("{method} {path}"))
+    }
+
     /// DELETE.
     pub fn delete(&self, path: &str) -> Result<Reply> {
         self.send("DELETE", path, b"")

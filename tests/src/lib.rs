@@ -6,6 +6,7 @@
 //! * [`place`]: where a process runs: on the machine itself or in a [`machine`] of the test's own
 //! * [`process`]: a child process with its log
 //! * [`proxy`]: a slow network
+//! * [`authority`]: an authority that signs certificates for a test
 //! * [`binaries`]: the workspace's programs, built once per run
 //! * [`http`]: a client that can also speak badly
 //! * [`etcd`], [`coild`], [`controller`], [`plugin`]: the programs of the story
@@ -18,6 +19,7 @@
 //!
 //! A missing tool is a failure which names the package; nothing is ever skipped.
 
+pub mod authority;
 pub mod binaries;
 mod cgroup;
 pub mod client;

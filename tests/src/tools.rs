@@ -30,6 +30,13 @@ pub fn cni_plugin(name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// Path of one of the Python programs that `make deps` installs into the target directory.
+pub fn python_tool(program: &str) -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let mut files = here.ancestors().map(|dir| dir.join("python/bin").join(program));
+    files.find(|file| file.is_file()).with_context(|| format!("{program} is missing: make deps"))
+}
+
 /// Fails unless the test runs as root, which it needs for namespaces.
 pub fn need_root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
