@@ -148,6 +148,7 @@ mod netns {
     use super::NETNS_DIR;
     use serde::{Deserialize, Deserializer, Serializer};
 
+    #[expect(clippy::ref_option, reason = "this is how serde calls it")]
     pub(super) fn serialize<S: Serializer>(path: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
         match path {
             Some(path) => {
