@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::state::{BlockId, MirrorItem};
 use common::error::chain;
 use common::name::NodeName;
-use common::store::{Compare, Op, Store, StoreError, Txn, keys, record};
+use common::store::{Store, StoreError, Txn, keys, leases, record};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,9 +103,7 @@ impl Mirror {
                 break;
             }
             let (pool, unit) = (&item.id.pool, item.id.unit);
-            txn = txn
-                .when(Compare::CreateRevision(keys::block(&self.node, pool, unit), item.token))
-                .then(Op::Put(keys::block(&self.node, pool, unit), value));
+            txn = leases::mirror(txn, &self.node, pool, unit, item.token, value);
             taken.push(item);
         }
         (taken, txn)

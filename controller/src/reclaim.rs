@@ -12,8 +12,8 @@ use crate::nodes::is_alive;
 use crate::paging::{READ, read_all};
 use common::ipam::{Family, Unit};
 use common::name::NodeName;
-use common::store::record::{self, BlockMirror, Lease};
-use common::store::{Compare, Entry, Op, Store, StoreError, Txn, keys};
+use common::store::record::BlockMirror;
+use common::store::{Compare, Entry, Op, Store, StoreError, Txn, keys, leases};
 use common::wire::admin::Removal;
 use ipnet::IpNet;
 
@@ -72,10 +72,10 @@ async fn remove_all(
         if blocks.is_empty() {
             break;
         }
-        let leases = read_leases(store, &blocks).await?;
-        let mut txn = unless_alive(node, force);
-        for ((key, lease), block) in leases.iter().zip(&blocks) {
-            txn = release(txn, node, key, lease.as_ref(), block);
+        let leased = read_leases(store, &blocks).await?;
+        let mut txn = leases::unless_alive(node, force);
+        for (block, lease) in blocks.iter().zip(&leased) {
+            txn = leases::reclaim(txn, node, block, lease.as_ref());
         }
         store.txn(txn).await?;
         for block in &blocks {
@@ -85,7 +85,7 @@ async fn remove_all(
         }
     }
     remove_orders(store, node).await?;
-    let last = unless_alive(node, force)
+    let last = leases::unless_alive(node, force)
         .when(Compare::Empty(keys::blocks(node)))
         .when(Compare::Empty(keys::evictions(node)))
         .then(Op::Delete(keys::node(node)));
@@ -93,41 +93,20 @@ async fn remove_all(
     Ok(())
 }
 
-fn unless_alive(node: &NodeName, force: bool) -> Txn {
-    if force { Txn::new() } else { Txn::new().when(Compare::Absent(keys::alive(node))) }
-}
-
-/// The leases that the index keys name, with their keys.
-async fn read_leases(store: &dyn Store, blocks: &[Entry]) -> Result<Vec<(String, Option<Entry>)>, Error> {
+/// The leases that the index keys name.
+async fn read_leases(store: &dyn Store, blocks: &[Entry]) -> Result<Vec<Option<Entry>>, Error> {
     let keys = blocks.iter().map(|block| {
-        let lease = keys::parse_block(&block.key).map(|(_, pool, first)| {
-            // A unit is named by its first address, whatever its size.
-            keys::lease(&pool, Unit::containing(first, 0))
-        });
-        lease.unwrap_or_else(|| block.key.clone())
+        let (_, pool, first) = keys::parse_block(&block.key)?;
+        // A unit is named by its first address, whatever its size.
+        Some(keys::lease(&pool, Unit::containing(first, 0)))
     });
     read_all(keys.map(|key| async move {
-        let lease = store.get(&key).await?;
-        Ok((key, lease))
+        match key {
+            Some(key) => Ok(store.get(&key).await?),
+            None => Ok(None),
+        }
     }))
     .await
-}
-
-/// Adds the release of a block to a transaction. A lease that is gone, or belongs to another node, is left as
-/// it is, and only the index of it goes.
-fn release(txn: Txn, node: &NodeName, key: &str, lease: Option<&Entry>, block: &Entry) -> Txn {
-    let txn = txn
-        .when(Compare::CreateRevision(block.key.clone(), block.create_revision))
-        .then(Op::Delete(block.key.clone()));
-    let Some(lease) = lease.filter(|lease| lease.key != block.key) else { return txn };
-    let ours =
-        record::decode::<Lease>(&lease.key, &lease.value).is_ok_and(|lease| lease.node == node.as_str());
-    if ours {
-        txn.when(Compare::CreateRevision(key.to_owned(), lease.create_revision))
-            .then(Op::Delete(key.to_owned()))
-    } else {
-        txn
-    }
 }
 
 fn net_of(block: &Entry, mirror: Option<&BlockMirror>) -> Option<IpNet> {

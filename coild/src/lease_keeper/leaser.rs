@@ -5,9 +5,8 @@ use super::LeaseError;
 use crate::state::{BlockId, Need};
 use common::ipam::{Family, Pool, Space, Unit};
 use common::name::{NodeName, PoolName};
-use common::store::leases::FreeUnits;
-use common::store::record::{self, BlockMirror, Lease};
-use common::store::{Compare, Op, Revision, Store, StoreError, Txn, keys};
+use common::store::leases::{self, FreeUnits};
+use common::store::{Revision, Store, StoreError, keys, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -138,19 +137,7 @@ impl Leaser {
         revision: Revision,
         units: &[Unit],
     ) -> Result<Option<Revision>, LeaseError> {
-        let lease = record::encode(&Lease { node: self.node.to_string() });
-        let mut txn = Txn::new()
-            .when(Compare::ModRevision(keys::pool(pool), revision))
-            .when(Compare::Absent(keys::RESTORED.to_owned()));
-        for unit in units {
-            let key = keys::lease(pool, *unit);
-            let mirror = BlockMirror { prefix: unit.net().prefix_len(), held: Vec::new() };
-            txn = txn
-                .when(Compare::Absent(key.clone()))
-                .then(Op::Put(key, lease.clone()))
-                .then(Op::Put(keys::block(&self.node, pool, *unit), record::encode(&mirror)));
-        }
-        match self.store.txn(txn).await {
+        match self.store.txn(leases::acquire(&self.node, pool, revision, units)).await {
             Ok(token) => Ok(Some(token)),
             Err(StoreError::Conflict) if self.store.get(keys::RESTORED).await?.is_some() => {
                 Err(LeaseError::Restored)
@@ -202,15 +189,10 @@ impl Leaser {
     /// Removes a lease, unless the block's index was written since it was read: a late transaction must not
     /// remove the lease of a block that was adopted meanwhile. Returns whether it was this call that did it.
     pub async fn release(&self, id: &BlockId, token: Revision) -> Result<bool, LeaseError> {
-        let lease = keys::lease(&id.pool, id.unit);
         let block = keys::block(&self.node, &id.pool, id.unit);
         for _ in 0..RELEASE_ATTEMPTS {
             let Some(index) = self.store.get(&block).await? else { return Ok(false) };
-            let txn = Txn::new()
-                .when(Compare::CreateRevision(lease.clone(), token))
-                .when(Compare::ModRevision(block.clone(), index.mod_revision))
-                .then(Op::Delete(lease.clone()))
-                .then(Op::Delete(block.clone()));
+            let txn = leases::release(&self.node, &id.pool, id.unit, token, index.mod_revision);
             match self.store.txn(txn).await {
                 Ok(_) => return Ok(true),
                 Err(StoreError::Conflict) => {}

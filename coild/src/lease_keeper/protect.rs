@@ -8,8 +8,8 @@ use super::reconcile::Leased;
 use super::{LeaseError, LeaseKeeper};
 use crate::state::{BlockId, Standing, State};
 use common::ipam::Pool;
-use common::store::record::{self, Allocation, BlockMirror, Lease};
-use common::store::{Compare, Entry, Op, StoreError, Txn, keys};
+use common::store::record::{self, Allocation, BlockMirror};
+use common::store::{Entry, StoreError, keys, leases};
 use std::collections::BTreeMap;
 
 /// How far that was possible; the greater, the worse.
@@ -39,37 +39,28 @@ impl LeaseKeeper {
         held: Vec<Allocation>,
         index: Option<&(Entry, BlockMirror)>,
     ) -> Result<Protection, LeaseError> {
-        let (key, block) = (keys::lease(&id.pool, id.unit), keys::block(&self.node, &id.pool, id.unit));
-        let mirror = BlockMirror { prefix: id.unit.net().prefix_len(), held };
-        let txn = Txn::new()
-            .when(Compare::ModRevision(block.clone(), index.map_or(0, |(entry, _)| entry.mod_revision)));
-        let (txn, then) = match (self.store.get(&key).await?, index) {
+        let lease = self.store.get(&keys::lease(&id.pool, id.unit)).await?;
+        let (txn, then) = match (&lease, index) {
             (Some(lease), Some((entry, known))) if lease.create_revision == entry.create_revision => {
+                let mirror = BlockMirror { prefix: id.unit.net().prefix_len(), held };
                 if *known == mirror {
                     return Ok(Protection::Complete);
                 }
-                let same = Compare::CreateRevision(key, lease.create_revision);
-                (txn.when(same).then(Op::Put(block, record::encode(&mirror))), Protection::Complete)
+                (leases::adopt(&id.pool, id.unit, entry, &mirror), Protection::Complete)
             }
-            (Some(_), index) => {
+            (Some(_), _) => {
                 tracing::error!(
-                    pool = %id.pool, block = %id.unit, addresses = mirror.held.len(),
+                    pool = %id.pool, block = %id.unit, addresses = held.len(),
                     "containers of this node hold addresses of a block that another node leases"
                 );
-                if index.is_none() {
-                    return Ok(Protection::Barred);
-                }
-                (txn.then(Op::Delete(block)), Protection::Barred)
+                let Some((entry, _)) = index else { return Ok(Protection::Barred) };
+                (leases::discard(entry, lease.as_ref()), Protection::Barred)
             }
             (None, _) => {
                 let Some(pool) = self.pool_of(id).await? else { return Ok(Protection::Barred) };
-                let lease = record::encode(&Lease { node: self.node.to_string() });
-                let claim = txn
-                    .when(Compare::ModRevision(pool.key, pool.mod_revision))
-                    .when(Compare::Absent(key.clone()))
-                    .then(Op::Put(key, lease))
-                    .then(Op::Put(block, record::encode(&mirror)));
+                let entry = index.map(|(entry, _)| entry);
                 tracing::info!(pool = %id.pool, block = %id.unit, "claims the lease of a fenced block again");
+                let claim = leases::protect(&self.node, &id.pool, pool.mod_revision, id.unit, entry, held);
                 (claim, Protection::Complete)
             }
         };

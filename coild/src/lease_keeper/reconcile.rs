@@ -7,7 +7,7 @@ use crate::state::{BlockId, Standing};
 use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::store::record::{self, BlockMirror, RecordError};
-use common::store::{Compare, Entry, Op, StoreError, Txn, keys, list_all};
+use common::store::{Entry, StoreError, keys, leases, list_all};
 use std::collections::BTreeMap;
 
 impl LeaseKeeper {
@@ -74,17 +74,8 @@ impl LeaseKeeper {
     /// Removes a lease that a complete journal does not know: a crash came between lease and journal, or a restored
     /// store has forgotten that it was released. Nobody here holds an address in it. Returns whether that is done.
     async fn discard(&self, id: &BlockId, index: &Entry) -> Result<bool, LeaseError> {
-        let lease = keys::lease(&id.pool, id.unit);
-        let of_index = self.store.get(&lease).await?.map(|lease| lease.create_revision);
-        let txn = Txn::new()
-            .when(Compare::ModRevision(index.key.clone(), index.mod_revision))
-            .then(Op::Delete(index.key.clone()));
-        let txn = if of_index == Some(index.create_revision) {
-            txn.when(Compare::CreateRevision(lease.clone(), index.create_revision)).then(Op::Delete(lease))
-        } else {
-            txn
-        };
-        match self.store.txn(txn).await {
+        let lease = self.store.get(&keys::lease(&id.pool, id.unit)).await?;
+        match self.store.txn(leases::discard(index, lease.as_ref())).await {
             Ok(_) => {
                 tracing::info!(pool = %id.pool, block = %id.unit, "released a lease that the journal does not know");
                 Ok(true)
@@ -100,11 +91,7 @@ impl LeaseKeeper {
     async fn adopt(&mut self, id: BlockId, entry: &Entry, index: BlockMirror) -> Result<bool, LeaseError> {
         let pool = self.leaser.read_pool(&id.pool).await?;
         let token = entry.create_revision;
-        let txn = Txn::new()
-            .when(Compare::CreateRevision(keys::lease(&id.pool, id.unit), token))
-            .when(Compare::ModRevision(entry.key.clone(), entry.mod_revision))
-            .then(Op::Put(entry.key.clone(), record::encode(&index)));
-        match self.store.txn(txn).await {
+        match self.store.txn(leases::adopt(&id.pool, id.unit, entry, &index)).await {
             Ok(_) => {}
             Err(StoreError::Conflict) => {
                 tracing::warn!(pool = %id.pool, block = %id.unit, "a lease changed while it was adopted");

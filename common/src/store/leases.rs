@@ -1,8 +1,13 @@
-//! Finds a unit of a pool that has no lease, by reading few of its lease keys.
+//! Leases: how a unit without one is found, by reading few lease keys, and the transactions of a lease's life.
+//!
+//! A lease and its node's index of it come and go in one transaction, and so have the same create revision: the
+//! token. Whoever writes under a lease compares it (`docs/schema.md`).
 
-use super::{Store, StoreError, keys};
+use super::record::{self, Allocation, BlockMirror, Lease};
+use super::{Compare, Entry, Op, Revision, Store, StoreError, Txn, keys};
 use crate::ipam::{Search, Space, Step, Unit};
-use crate::name::PoolName;
+use crate::name::{NodeName, PoolName};
+use bytes::Bytes;
 
 /// The units of a pool without a lease, one after the other:
 ///
@@ -64,5 +69,109 @@ impl<'a> FreeUnits<'a> {
     /// Another holder took the unit first.
     pub fn lost(&mut self, unit: Unit) {
         self.search.lost(unit);
+    }
+}
+
+/// A node takes units that have no lease, if the pool is still as it was read and no restore of the store is being
+/// dealt with. The revision of this transaction is the token of every one of these leases.
+pub fn acquire(node: &NodeName, pool: &PoolName, pool_revision: Revision, units: &[Unit]) -> Txn {
+    let txn = Txn::new()
+        .when(Compare::ModRevision(keys::pool(pool), pool_revision))
+        .when(Compare::Absent(keys::RESTORED.to_owned()));
+    units.iter().fold(txn, |txn, unit| create(txn, node, pool, *unit, Vec::new()))
+}
+
+fn create(txn: Txn, node: &NodeName, pool: &PoolName, unit: Unit, held: Vec<Allocation>) -> Txn {
+    let lease = keys::lease(pool, unit);
+    let index = BlockMirror { prefix: unit.net().prefix_len(), held };
+    txn.when(Compare::Absent(lease.clone()))
+        .then(Op::Put(lease, record::encode(&Lease { node: node.to_string() })))
+        .then(Op::Put(keys::block(node, pool, unit), record::encode(&index)))
+}
+
+/// Adds to a transaction that a node writes what it has allocated from a unit; `mirror` is an encoded
+/// [`BlockMirror`].
+#[must_use]
+pub fn mirror(txn: Txn, node: &NodeName, pool: &PoolName, unit: Unit, token: Revision, mirror: Bytes) -> Txn {
+    let index = keys::block(node, pool, unit);
+    txn.when(Compare::CreateRevision(index.clone(), token)).then(Op::Put(index, mirror))
+}
+
+/// A node takes over a lease of its own, which it knows by its index, with these allocations. Writing the index makes
+/// a [`release`] fail that was sent before and is still on its way.
+pub fn adopt(pool: &PoolName, unit: Unit, index: &Entry, mirror: &BlockMirror) -> Txn {
+    Txn::new()
+        .when(Compare::CreateRevision(keys::lease(pool, unit), index.create_revision))
+        .when(Compare::ModRevision(index.key.clone(), index.mod_revision))
+        .then(Op::Put(index.key.clone(), record::encode(mirror)))
+}
+
+/// A node gives a lease back, unless its index was written since it was read.
+pub fn release(
+    node: &NodeName,
+    pool: &PoolName,
+    unit: Unit,
+    token: Revision,
+    index_revision: Revision,
+) -> Txn {
+    let (lease, index) = (keys::lease(pool, unit), keys::block(node, pool, unit));
+    Txn::new()
+        .when(Compare::CreateRevision(lease.clone(), token))
+        .when(Compare::ModRevision(index.clone(), index_revision))
+        .then(Op::Delete(lease))
+        .then(Op::Delete(index))
+}
+
+/// A node gives up a unit that it knows by its index. `lease` is the unit's lease as it was read. One of another life
+/// than the index is another node's: it stays, and only the index goes.
+pub fn discard(index: &Entry, lease: Option<&Entry>) -> Txn {
+    let txn = Txn::new()
+        .when(Compare::ModRevision(index.key.clone(), index.mod_revision))
+        .then(Op::Delete(index.key.clone()));
+    match lease.filter(|lease| lease.create_revision == index.create_revision) {
+        Some(lease) => txn
+            .when(Compare::CreateRevision(lease.key.clone(), lease.create_revision))
+            .then(Op::Delete(lease.key.clone())),
+        None => txn,
+    }
+}
+
+/// A node claims a unit again of which others must not give the addresses `held`, if it has no lease and its pool is
+/// still as it was read. `index` is the node's index of the unit, if there is one.
+pub fn protect(
+    node: &NodeName,
+    pool: &PoolName,
+    pool_revision: Revision,
+    unit: Unit,
+    index: Option<&Entry>,
+    held: Vec<Allocation>,
+) -> Txn {
+    let index_revision = index.map_or(0, |index| index.mod_revision);
+    let txn = Txn::new()
+        .when(Compare::ModRevision(keys::pool(pool), pool_revision))
+        .when(Compare::ModRevision(keys::block(node, pool, unit), index_revision));
+    create(txn, node, pool, unit, held)
+}
+
+/// Starts a transaction that takes something from a node: only while it is not alive, unless forced.
+pub fn unless_alive(node: &NodeName, force: bool) -> Txn {
+    if force { Txn::new() } else { Txn::new().when(Compare::Absent(keys::alive(node))) }
+}
+
+/// Adds to a transaction that a unit is taken from a node, known by the node's index of it. `lease` is the
+/// unit's lease as it was read. One that belongs to another node stays, and only the index goes.
+#[must_use]
+pub fn reclaim(txn: Txn, node: &NodeName, index: &Entry, lease: Option<&Entry>) -> Txn {
+    let txn = txn
+        .when(Compare::CreateRevision(index.key.clone(), index.create_revision))
+        .then(Op::Delete(index.key.clone()));
+    let is_ours = |lease: &&Entry| {
+        record::decode::<Lease>(&lease.key, &lease.value).is_ok_and(|lease| lease.node == node.as_str())
+    };
+    match lease.filter(is_ours) {
+        Some(lease) => txn
+            .when(Compare::CreateRevision(lease.key.clone(), lease.create_revision))
+            .then(Op::Delete(lease.key.clone())),
+        None => txn,
     }
 }

@@ -5,7 +5,7 @@
 //! * [`etcd`](mod@etcd): an etcd cluster (feature `etcd`)
 //! * [`embedded`]: redb, in a file or in memory
 //! * [`schema`]: the version of the layout
-//! * [`leases`]: finds a free unit of a pool
+//! * [`leases`]: finds a free unit of a pool; the transactions of a lease's life
 //! * [`retry`]: the one place where retries are decided
 //! * [`contract`]: what every store must do, as a suite (feature `contract`)
 //!
@@ -32,7 +32,7 @@ pub mod schema;
 pub type Revision = u64;
 
 /// A key with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The key, without the store's prefix.
     pub key: String,
@@ -45,7 +45,7 @@ pub struct Entry {
 }
 
 /// A half-open range of keys: `from` is in it, `to` is not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     /// First key of the range.
     pub from: String,
@@ -93,7 +93,7 @@ pub struct Page<T> {
 }
 
 /// What must be true for a transaction to happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Compare {
     /// The key does not exist.
     Absent(String),
@@ -106,7 +106,7 @@ pub enum Compare {
 }
 
 /// What a transaction does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Writes a value.
     Put(String, Bytes),
@@ -117,7 +117,7 @@ pub enum Op {
 }
 
 /// Compares and operations that happen together or not at all. A key is written once at most.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Txn {
     /// All of these must hold.
     pub compares: Vec<Compare>,

@@ -99,7 +99,7 @@ pub struct Alive {
 }
 
 /// `block/<node>/<pool>/<unit>`: the mirror of a block's allocations.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "MirrorForm", into = "MirrorForm")]
 pub struct BlockMirror {
     /// Prefix length of the block.
@@ -166,7 +166,7 @@ mod netns {
 }
 
 /// An allocation: who holds one address of a block. Field names are short as there are many of these.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Allocation {
     /// The address's offset in its block.
     #[serde(rename = "o")]
