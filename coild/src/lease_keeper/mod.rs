@@ -204,7 +204,7 @@ impl LeaseKeeper {
     }
 
     fn is_unsure(&self) -> bool {
-        self.unsure || self.store.rewinds() != self.rewinds
+        self.unsure || self.has_announced().is_err()
     }
 
     /// Leases blocks for so many addresses and the low-water mark, in one transaction, and adds them to the state.
@@ -215,6 +215,7 @@ impl LeaseKeeper {
         {
             return Err(LeaseError::Store(Arc::clone(error)));
         }
+        self.has_announced()?;
         let outcome = self.try_acquire(want, addresses).await;
         self.note(&outcome);
         outcome
@@ -240,6 +241,8 @@ impl LeaseKeeper {
                 (&id.pool, (spec, vec![leased]))
             }
         };
+        // A task of this node may have heard of a restore meanwhile, and the next reconciliation discards the lease.
+        self.has_announced()?;
         self.metrics.acquired.add(leased.len() as u64);
         let room = leased.iter().map(|leased| 1 << leased.unit.bits().min(Unit::MAX_BITS)).sum();
         let pool = pool.clone();
@@ -252,6 +255,11 @@ impl LeaseKeeper {
             })
             .await?;
         Ok(room)
+    }
+
+    /// Nothing is leased from a store that went back before that is announced: whose blocks look free is not known.
+    fn has_announced(&self) -> Result<(), LeaseError> {
+        if self.store.rewinds() == self.rewinds { Ok(()) } else { Err(LeaseError::Restored) }
     }
 
     fn note<T>(&mut self, outcome: &Result<T, LeaseError>) {
