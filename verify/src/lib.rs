@@ -1,0 +1,16 @@
+//! What the programs are verified with, beyond the tests beside their code (`docs/testing.md`).
+//!
+//! * [`map`]: what a store means, as a value that can be copied and compared
+//!
+//! `tests/model` explores every interleaving of the leases' transactions on the map.
+
+pub mod map;
+
+use common::server::Peer;
+use controller::auth::{Caller, Role};
+
+/// Somebody who may do everything, at the end of a unix socket.
+pub fn operator() -> Caller {
+    let peer = Peer::Process { uid: 0, gid: 0, pid: None };
+    Caller { name: "operator".to_owned(), peer, roles: vec![Role::Admin], request: String::new() }
+}
