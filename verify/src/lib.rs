@@ -1,9 +1,16 @@
 //! What the programs are verified with, beyond the tests beside their code (`docs/testing.md`).
 //!
 //! * [`map`]: what a store means, as a value that can be copied and compared
+//! * [`fuzz`]: the parsers, fed with arbitrary bytes
 //!
 //! `tests/model` explores every interleaving of the leases' transactions on the map.
 
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a target panics if something is wrong, and its documentation says what must be right"
+)]
+pub mod fuzz;
 pub mod map;
 
 use common::server::Peer;

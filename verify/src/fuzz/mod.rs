@@ -1,0 +1,40 @@
+//! What is fed with arbitrary bytes, and what must be true whatever they are. Each function takes one input and
+//! panics if something is wrong. `fuzz/` runs them under libFuzzer, `tests/fuzz.rs` for a bounded time without it.
+
+mod admin_http;
+mod cni;
+mod journal;
+mod keys;
+mod node_http;
+mod records;
+mod reply;
+
+pub use admin_http::admin_http;
+pub use cni::cni;
+pub use journal::journal;
+pub use keys::keys;
+pub use node_http::node_http;
+pub use records::records;
+
+/// A target: its name, which is that of its corpus, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 6] = [
+    ("admin_http", admin_http),
+    ("cni", cni),
+    ("journal", journal),
+    ("keys", keys),
+    ("node_http", node_http),
+    ("records", records),
+];
+
+/// The text before the first empty line, and what is behind it.
+fn split(data: &[u8]) -> (std::borrow::Cow<'_, str>, &[u8]) {
+    let end = data.windows(2).position(|pair| pair == b"\n\n");
+    let (head, body) = match end {
+        Some(end) => (&data[..end], &data[end + 2..]),
+        None => (data, &[][..]),
+    };
+    (String::from_utf8_lossy(head), body)
+}
