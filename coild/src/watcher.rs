@@ -95,7 +95,15 @@ impl Watcher {
             self.leases.reconcile();
         }
         loop {
+            // In this order: what was taken away must not be given from.
             tokio::select! {
+                biased;
+                event = next(&mut block_events) => if let Event::Delete(key, revision) = event? {
+                    self.lost(&key, revision).await?;
+                },
+                event = next(&mut order_events) => if let Event::Put(entry) = event? {
+                    self.evict(&entry).await?;
+                },
                 event = next(&mut pool_events) => {
                     match event? {
                         Event::Put(entry) => pools.extend(parse_pool(&entry)),
@@ -104,12 +112,6 @@ impl Watcher {
                     self.tell(pools.clone()).await?;
                     self.leases.protect();
                 }
-                event = next(&mut order_events) => if let Event::Put(entry) = event? {
-                    self.evict(&entry).await?;
-                },
-                event = next(&mut block_events) => if let Event::Delete(key, revision) = event? {
-                    self.lost(&key, revision).await?;
-                },
             }
         }
     }

@@ -3,7 +3,8 @@
 //! * [`map`]: what a store means, as a value that can be copied and compared
 //! * [`fuzz`]: the parsers, fed with arbitrary bytes
 //!
-//! `tests/model` explores every interleaving of the leases' transactions on the map.
+//! `tests/model` explores every interleaving of the leases' transactions on the map, `tests/simulation` runs the
+//! daemon's tasks on it by a seed.
 
 #[expect(
     clippy::expect_used,

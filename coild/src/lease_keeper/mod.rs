@@ -157,12 +157,13 @@ impl LeaseKeeper {
         let allocator = self.allocator.clone();
         loop {
             tokio::select! {
+                biased;
+                _ = housekeeping.tick() => self.keep_house().await,
                 message = inbox.0.recv() => match message {
                     Some(message) => self.answer(message, &mut inbox.0).await,
                     None => return,
                 },
                 () = allocator.signals().low.notified() => self.prefetch().await,
-                _ = housekeeping.tick() => self.keep_house().await,
             }
         }
     }
