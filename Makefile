@@ -33,10 +33,16 @@ test: deps ## Run all tests, with real etcd, containerd, podman and network name
 	scripts/as-root $(CARGO) test --locked --workspace
 	@echo "All tests passed."
 
+# About a quarter of the time is for the model, the simulation and the fuzz targets.
+torture: SHARE = awk -v minutes='$(MINUTES)' 'BEGIN { print $(1) }'
 torture: deps ## Try to break the invariants for MINUTES=10, with another SEED each time (root, or sudo)
 	$(CARGO) build --locked --workspace --bins
+	COIL_MODEL_DEPTH=$$($(call SHARE,9 + (minutes >= 10) + (minutes >= 60))) \
+	COIL_SEED=$(or $(SEED),$$(date +%s)) COIL_SEEDS=$$($(call SHARE,1 + int(15 * minutes))) \
+	COIL_FUZZ_CASES=$$($(call SHARE,50 + int(200 * minutes))) \
+		$(CARGO) test --locked -p coil-verify -- --nocapture
 	COIL_TEST_BINARIES="$(TARGET)/debug" $(if $(filter 0,$(shell id -u)),,sudo -E) "$(TARGET)/debug/torture" \
-		--minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+		--minutes $$($(call SHARE,0.75 * minutes)) $(if $(SEED),--seed $(SEED))
 
 lint: deps ## Check format, lints, documentation and the links in it
 	$(CARGO) fmt --all --check
