@@ -12,9 +12,11 @@ mod tokens;
 pub use role::{Action, BadRole, Owner, Role, Scope, allowed};
 pub use tokens::{NewToken, Tokens, TokensError};
 
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use common::server::{ClientCertificate, Peer};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -56,6 +58,11 @@ pub enum Unauthenticated {
     /// It brought a header that is no bearer token.
     #[error("the header Authorization must be `Bearer` and a token, once")]
     Malformed,
+    /// It comes from a page of another site, in a browser on this machine.
+    #[error(
+        "without authentication, the headers Host and Origin must name this machine: localhost, 127.0.0.1 or [::1]"
+    )]
+    Elsewhere,
     /// It brought a token that is not in the file.
     #[error("the token is not known to this controller")]
     UnknownToken,
@@ -82,7 +89,8 @@ impl Authentication {
         match peer {
             Peer::Process { .. } => return Ok((peer.to_string(), vec![Role::Admin])),
             Peer::Tcp(_) if self.tokens.is_none() && !self.certificates => {
-                return Ok((peer.to_string(), vec![Role::Admin]));
+                let admin = || (peer.to_string(), vec![Role::Admin]);
+                return is_from_here(headers).then(admin).ok_or(Unauthenticated::Elsewhere);
             }
             Peer::Tcp(_) => {}
             Peer::Unknown => return Err(Unauthenticated::Anonymous),
@@ -100,6 +108,21 @@ impl Authentication {
             _ => Err(Unauthenticated::Anonymous),
         }
     }
+}
+
+/// Whether the headers of a request to a port on loopback name this machine, if they are there. A browser sends what a
+/// page of any site tells it to, also to loopback; but it says whose page it is, and what the page calls this machine.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let here = |authority: &str| match authority.parse::<Authority>() {
+        Ok(authority) => {
+            let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        }
+        Err(_) => false,
+    };
+    let host = headers.get_all(header::HOST).iter().all(|host| host.to_str().is_ok_and(here));
+    let of_origin = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| here(authority));
+    host && headers.get_all(header::ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(of_origin))
 }
 
 /// The token of the one header that there may be.
@@ -156,5 +179,25 @@ mod tests {
         let (name, roles) =
             Authentication::default().identify(TCP, &headers(&["Bearer x"]), None).expect("known");
         assert_eq!((name.as_str(), roles), ("127.0.0.1:40000", vec![Role::Admin]));
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_not_admins() {
+        for (name, value, from_here) in [
+            (header::HOST, "127.0.0.1:9898", true),
+            (header::HOST, "LocalHost", true),
+            (header::HOST, "[::1]:9898", true),
+            (header::HOST, "rebound.example:9898", false),
+            (header::HOST, "10.0.0.1:9898", false),
+            (header::HOST, "localhost.example", false),
+            (header::HOST, "", false),
+            (header::ORIGIN, "http://127.0.0.1:9898", true),
+            (header::ORIGIN, "https://site.example", false),
+            (header::ORIGIN, "null", false),
+        ] {
+            let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(value))]);
+            let outcome = Authentication::default().identify(TCP, &headers, None);
+            assert_eq!(outcome.is_ok(), from_here, "{name}: {value}: {outcome:?}");
+        }
     }
 }
