@@ -48,7 +48,7 @@ lint: deps ## Check format, lints, documentation and the links in it
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
-	$(CARGO) test --locked -p coil-tests --test docs
+	$(CARGO) test --locked --workspace --test docs
 
 ci: lint test ## What the continuous integration runs
 
