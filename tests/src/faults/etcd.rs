@@ -17,7 +17,7 @@ use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
 use nix::sys::signal::Signal;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -209,6 +209,10 @@ pub fn removed_while_cut_off(_: Budget) -> Result<()> {
         Ok(node.status()?.address_blocks.into_values().flatten().collect())
     };
     let lost = blocks(far)?;
+    let holds = |block: &&IpNet| {
+        addresses.iter().any(|held| held.parse().is_ok_and(|held: IpAddr| block.contains(&held)))
+    };
+    let in_use = lost.iter().filter(holds).count();
     cut(&second)?;
     cluster.controller.coilctl("node remove far --force")?;
     // One of its addresses goes to somebody else, whose node leases the block for it.
@@ -219,14 +223,19 @@ pub fn removed_while_cut_off(_: Budget) -> Result<()> {
     wait_until("the node to learn of it", READY, || Ok(far.status()?.fenced.len() == addresses.len()))?;
     for n in 0..20 {
         let given = far.allocate(&format!("new{n}"))?.parse()?;
-        ensure!(!lost.iter().any(|block| block.contains(&std::net::IpAddr::V4(given))), "{given} was lost");
+        ensure!(!lost.iter().any(|block| block.contains(&IpAddr::V4(given))), "{given} was lost");
     }
-    // The other blocks are protected: nobody gets their addresses while the containers hold them.
+    // The other blocks in use are protected: nobody gets their addresses while the containers hold them.
     wait_until("the other blocks to be claimed again", READY, || {
         let leases = cluster.leases()?;
         let of_far =
             |net: &&IpNet| leases.iter().any(|((_, first), node)| *first == net.addr() && node == "far");
-        Ok(lost.iter().filter(of_far).count() == lost.len() - 1)
+        let claimed = lost.iter().filter(of_far).count();
+        ensure!(
+            claimed == in_use - 1,
+            "{claimed} of {in_use} blocks in use, leases {leases:?}, lost {lost:?}"
+        );
+        Ok(true)
     })?;
     // And they go back when nobody holds anything in them.
     for n in 0..20 {
