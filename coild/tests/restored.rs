@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use coild::allocator::Allocator;
 use coild::journal::Journal;
-use coild::lease_keeper::{LeaseError, LeaseKeeper, Want};
+use coild::lease_keeper::{LeaseError, LeaseKeeper, LeaseRequests, Want};
 use coild::metrics::Metrics;
 use coild::state::{Need, Settings};
 use common::ipam::{Family, Pool};
@@ -13,14 +13,44 @@ use common::store::{
     Entry, KeyRange, Op, Page, Revision, Store, StoreError, TtlId, Txn, Watch, keys, record,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+use tempfile::TempDir;
 
-/// A store of which another task hears, while a transaction is on its way, that it went back.
+/// A store that goes back when it is told to.
 struct Restored {
     store: Embedded,
-    rewinds: AtomicU64,
+    /// Another task hears of it while the next transaction is on its way.
     goes_back: AtomicBool,
+    rewinds: AtomicU64,
+    interruptions: AtomicU64,
+    lead: AtomicI64,
+}
+
+impl Restored {
+    /// One with a pool of 16 blocks.
+    async fn start() -> Arc<Self> {
+        let store = Embedded::in_memory().await.expect("store");
+        let put = Op::Put(keys::pool(&PoolName::default_pool()), record::encode(&pool()));
+        store.txn(Txn::new().then(put)).await.expect("written");
+        Arc::new(Self {
+            store,
+            goes_back: AtomicBool::new(false),
+            rewinds: AtomicU64::new(0),
+            interruptions: AtomicU64::new(0),
+            lead: AtomicI64::new(10),
+        })
+    }
+
+    async fn leases(&self) -> u64 {
+        self.count(&keys::leases(&PoolName::default_pool())).await.expect("read")
+    }
+
+    /// The announcement ends.
+    async fn settle(&self) {
+        assert!(self.get(keys::RESTORED).await.expect("read").is_some(), "it was announced");
+        self.txn(Txn::new().then(Op::Delete(keys::RESTORED.to_owned()))).await.expect("as if expired");
+    }
 }
 
 #[async_trait]
@@ -66,42 +96,126 @@ impl Store for Restored {
     fn rewinds(&self) -> u64 {
         self.rewinds.load(Ordering::Relaxed)
     }
+
+    fn interruptions(&self) -> u64 {
+        self.interruptions.load(Ordering::Relaxed)
+    }
+
+    async fn lead(&self) -> Result<Option<i64>, StoreError> {
+        Ok(Some(self.lead.load(Ordering::Relaxed)))
+    }
+}
+
+fn pool() -> Pool {
+    Pool::of_subnets(vec!["10.0.0.0/24".parse().expect("net")])
+}
+
+/// A node that has just been started, and knows the pool.
+struct Node {
+    allocator: Allocator,
+    leases: LeaseRequests,
+    _dir: TempDir,
+}
+
+impl Node {
+    async fn start(name: &str, store: &Arc<Restored>) -> Self {
+        let dir = tempfile::tempdir().expect("directory");
+        let settings = Settings { cooldown: Duration::ZERO, low_water: 1 };
+        let journal = Journal::open(&dir.path().join("journal")).expect("journal");
+        let state = journal.load(settings, 0).expect("state");
+        let (allocator, worker) = Allocator::new(journal, state, settings);
+        tokio::spawn(worker.run());
+        let pools = [(PoolName::default_pool(), pool())].into();
+        allocator.run(move |state, _| state.set_pools(pools)).await.expect("it runs");
+        let (keeper, leases, inbox) = LeaseKeeper::new(
+            NodeName::new(name).expect("name"),
+            Arc::clone(store) as Arc<dyn Store>,
+            allocator.clone(),
+            Arc::new(Metrics::default()),
+            settings.low_water,
+        );
+        tokio::spawn(keeper.run(inbox));
+        Self { allocator, leases, _dir: dir }
+    }
+
+    async fn want(&self) -> Result<(), LeaseError> {
+        self.leases.want(Want::Any(Need { pool: PoolName::default_pool(), family: Family::V4 })).await
+    }
+
+    async fn is_refused(&self) {
+        let refused = self.want().await.expect_err("whose the blocks are must be found out first");
+        assert!(matches!(refused, LeaseError::Restored), "{refused}");
+    }
+
+    async fn held(&self) -> usize {
+        self.allocator.run(|state, _| state.leases().len()).await.expect("it runs")
+    }
 }
 
 #[tokio::test]
 async fn nothing_is_given_from_a_lease_of_the_moment_of_a_restore() {
-    let store = Embedded::in_memory().await.expect("store");
-    let pool = Pool::of_subnets(vec!["10.0.0.0/24".parse().expect("net")]);
-    let put = Op::Put(keys::pool(&PoolName::default_pool()), record::encode(&pool));
-    store.txn(Txn::new().then(put)).await.expect("written");
-    let store = Arc::new(Restored { store, rewinds: AtomicU64::new(0), goes_back: AtomicBool::new(true) });
-    let dir = tempfile::tempdir().expect("directory");
-    let settings = Settings { cooldown: Duration::ZERO, low_water: 1 };
-    let journal = Journal::open(&dir.path().join("journal")).expect("journal");
-    let state = journal.load(settings, 0).expect("state");
-    let (allocator, worker) = Allocator::new(journal, state, settings);
-    tokio::spawn(worker.run());
-    let (keeper, leases, inbox) = LeaseKeeper::new(
-        NodeName::new("n1").expect("name"),
-        Arc::clone(&store) as Arc<dyn Store>,
-        allocator.clone(),
-        Arc::new(Metrics::default()),
-        settings.low_water,
-    );
-    tokio::spawn(keeper.run(inbox));
-    let want = Want::Any(Need { pool: PoolName::default_pool(), family: Family::V4 });
-    let held = async || allocator.run(|state, _| state.leases().len()).await.expect("it runs");
-    let in_store = async || store.count(&keys::leases(&PoolName::default_pool())).await.expect("read");
-
-    let refused = leases.want(want.clone()).await.expect_err("whose the block is must be found out first");
-    assert!(matches!(refused, LeaseError::Restored), "{refused}");
-    assert_eq!(held().await, 0);
+    let store = Restored::start().await;
+    let node = Node::start("n1", &store).await;
+    store.goes_back.store(true, Ordering::Relaxed);
+    node.is_refused().await;
+    assert_eq!(node.held().await, 0);
     // It is announced, and the lease goes as one that nobody uses.
-    let refused = leases.want(want.clone()).await.expect_err("others claim theirs");
-    assert!(matches!(refused, LeaseError::Restored), "{refused}");
-    assert!(store.get(keys::RESTORED).await.expect("read").is_some());
-    assert_eq!((held().await, in_store().await), (0, 0));
-    store.txn(Txn::new().then(Op::Delete(keys::RESTORED.to_owned()))).await.expect("as if expired");
-    leases.want(want).await.expect("leased");
-    assert_eq!((held().await, in_store().await), (1, 1));
+    node.is_refused().await;
+    assert_eq!((node.held().await, store.leases().await), (0, 0));
+    store.settle().await;
+    node.want().await.expect("leased");
+    assert_eq!((node.held().await, store.leases().await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_node_without_a_past_notices_that_the_store_has_another_one() {
+    let store = Restored::start().await;
+    let old = Node::start("n1", &store).await;
+    old.want().await.expect("leased, and the history noted");
+    store.lead.store(-500, Ordering::Relaxed);
+    let new = Node::start("n2", &store).await;
+    new.is_refused().await;
+    assert_eq!((new.held().await, store.leases().await), (0, 1));
+    store.settle().await;
+    new.want().await.expect("leased");
+    Node::start("n3", &store).await.want().await.expect("this history is known now");
+}
+
+#[tokio::test]
+async fn a_node_compares_histories_after_an_interruption() {
+    let store = Restored::start().await;
+    let node = Node::start("n1", &store).await;
+    node.want().await.expect("leased");
+    store.lead.store(-500, Ordering::Relaxed);
+    store.interruptions.fetch_add(1, Ordering::Relaxed);
+    node.is_refused().await;
+    node.is_refused().await;
+    store.settle().await;
+    node.want().await.expect("leased");
+}
+
+#[tokio::test]
+async fn what_another_node_announced_long_ago_is_learned_too() {
+    let store = Restored::start().await;
+    let node = Node::start("n1", &store).await;
+    node.want().await.expect("leased");
+    store.lead.store(-500, Ordering::Relaxed);
+    Node::start("n2", &store).await.is_refused().await;
+    store.settle().await;
+    store.interruptions.fetch_add(1, Ordering::Relaxed);
+    node.is_refused().await;
+    node.is_refused().await;
+    store.settle().await;
+    node.want().await.expect("leased");
+}
+
+#[tokio::test]
+async fn a_store_that_goes_on_is_not_suspected() {
+    let store = Restored::start().await;
+    Node::start("n1", &store).await.want().await.expect("leased");
+    // Other programs write something that is not theirs, and an answer was inexact once.
+    for lead in [400, 10, 8] {
+        store.lead.store(lead, Ordering::Relaxed);
+        Node::start("n2", &store).await.want().await.expect("leased");
+    }
 }

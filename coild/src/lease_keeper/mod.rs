@@ -128,6 +128,10 @@ pub struct LeaseKeeper {
     unsure: bool,
     /// How many of the store's rewinds were dealt with.
     rewinds: u64,
+    /// The store's interruptions when its history was compared last.
+    compared: Option<u64>,
+    /// What was noted of the store's history then.
+    noted: Option<i64>,
     leaser: Leaser,
     /// Fewer free addresses than this make the node lease another block.
     low_water: usize,
@@ -145,8 +149,19 @@ impl LeaseKeeper {
         let (requests, inbox) = mpsc::channel(QUEUE);
         let low_water = usize::try_from(low_water).unwrap_or(usize::MAX);
         let leaser = Leaser::new(node.clone(), Arc::clone(&store));
-        let keeper =
-            Self { node, store, allocator, metrics, down: None, unsure: true, rewinds: 0, leaser, low_water };
+        let keeper = Self {
+            node,
+            store,
+            allocator,
+            metrics,
+            down: None,
+            unsure: true,
+            rewinds: 0,
+            compared: None,
+            noted: None,
+            leaser,
+            low_water,
+        };
         (keeper, LeaseRequests(requests), Inbox(inbox))
     }
 
@@ -205,7 +220,7 @@ impl LeaseKeeper {
     }
 
     fn is_unsure(&self) -> bool {
-        self.unsure || self.has_announced().is_err()
+        self.unsure || self.store.rewinds() != self.rewinds
     }
 
     /// Leases blocks for so many addresses and the low-water mark, in one transaction, and adds them to the state.
@@ -216,13 +231,13 @@ impl LeaseKeeper {
         {
             return Err(LeaseError::Store(Arc::clone(error)));
         }
-        self.has_announced()?;
         let outcome = self.try_acquire(want, addresses).await;
         self.note(&outcome);
         outcome
     }
 
     async fn try_acquire(&mut self, want: &Want, addresses: usize) -> Result<usize, LeaseError> {
+        self.is_same_store().await?;
         let (pool, (spec, leased)) = match want {
             Want::Any(need) => {
                 let (pool, family) = (need.pool.clone(), need.family);
@@ -242,8 +257,8 @@ impl LeaseKeeper {
                 (&id.pool, (spec, vec![leased]))
             }
         };
-        // A task of this node may have heard of a restore meanwhile, and the next reconciliation discards the lease.
-        self.has_announced()?;
+        // If it went back meanwhile, the next reconciliation discards the lease.
+        self.is_same_store().await?;
         self.metrics.acquired.add(leased.len() as u64);
         let room = leased.iter().map(|leased| 1 << leased.unit.bits().min(Unit::MAX_BITS)).sum();
         let pool = pool.clone();
@@ -256,11 +271,6 @@ impl LeaseKeeper {
             })
             .await?;
         Ok(room)
-    }
-
-    /// Nothing is leased from a store that went back before that is announced: whose blocks look free is not known.
-    fn has_announced(&self) -> Result<(), LeaseError> {
-        if self.store.rewinds() == self.rewinds { Ok(()) } else { Err(LeaseError::Restored) }
     }
 
     fn note<T>(&mut self, outcome: &Result<T, LeaseError>) {

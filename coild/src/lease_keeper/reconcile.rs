@@ -1,6 +1,7 @@
 //! What the journal says against what the store says.
 
 use super::protect::Protection;
+use super::restored::History;
 use super::{LeaseError, LeaseKeeper};
 use crate::mirror::fence;
 use crate::state::{BlockId, Standing};
@@ -27,12 +28,13 @@ impl LeaseKeeper {
     /// Returns whether every lease that can be read was dealt with; if not, it is worth another try soon.
     async fn try_reconcile(&mut self) -> Result<bool, LeaseError> {
         let rewinds = self.store.rewinds();
+        let other_history = self.compare_history().await? == History::Another;
         // The state first: a block that is added after this is in the list or was acquired by this very task.
         let (known, complete) = self.allocator.run(|state, _| (state.leases(), state.is_complete())).await?;
         let stored = list_all(self.store.as_ref(), &keys::blocks(&self.node)).await?;
         let open = known.values().filter(|(_, standing)| *standing != Standing::Fenced);
         let newest = open.map(|(token, _)| *token).max().unwrap_or(0);
-        if rewinds != self.rewinds || stored.revision < newest {
+        if rewinds != self.rewinds || other_history || stored.revision < newest {
             self.announce_restore().await?;
             self.rewinds = rewinds;
         }

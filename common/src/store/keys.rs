@@ -16,6 +16,8 @@ pub const PLAN: &str = "plan";
 
 /// There while the nodes find out what a restored store has forgotten; no block is leased meanwhile.
 pub const RESTORED: &str = "restored";
+/// What was noted of the store's log, by which a restored store gives itself away.
+pub const HISTORY: &str = "history";
 
 /// `pool/<pool>`
 pub fn pool(pool: &PoolName) -> String {

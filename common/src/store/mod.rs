@@ -319,6 +319,18 @@ pub trait Store: Send + Sync {
     fn rewinds(&self) -> u64 {
         0
     }
+
+    /// How often the way to the store was interrupted. A backup can only have been restored in between.
+    fn interruptions(&self) -> u64 {
+        0
+    }
+
+    /// How far the store's log is ahead of its revision, if it can tell. An entry of the log moves the revision by
+    /// one at most, so that this does not shrink as long as the store goes on. A backup that is restored keeps the
+    /// revision and starts another log: it shrinks. An answer may be too great by what is written meanwhile.
+    async fn lead(&self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// All entries of a range, read in pages.

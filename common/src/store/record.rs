@@ -204,6 +204,13 @@ pub struct Restored {
     pub node: String,
 }
 
+/// `history`: what was noted of the store when it was first used, or restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// How far its log was ahead of its revision, at least.
+    pub lead: i64,
+}
+
 /// `evict/<node>/<address>`: an operator's order to free exactly this allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evict {

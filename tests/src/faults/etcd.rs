@@ -282,7 +282,7 @@ pub fn backup_restored(_: Budget) -> Result<()> {
         Ok(given.iter().filter(|answer| matches!(answer, Answer::Given(_))).count())
     };
     let backup = world.nodes[0].dir().join("backup");
-    {
+    let forgotten = {
         let clients = world.clients();
         ensure!(give(&clients[0], "old", 20)? == 20 && give(&clients[1], "old", 60)? == 60);
         world.cluster.etcd.back_up(&backup)?;
@@ -299,11 +299,26 @@ pub fn backup_restored(_: Budget) -> Result<()> {
         let former = former.context("an address of a released block")?;
         // The third one gets a block that the store will say is the second one's.
         ensure!(matches!(clients[2].add_exactly("former", former)?, Answer::Given(_)));
-        ensure!(give(&clients[0], "new", 50)? == 50 && give(&clients[2], "new", 40)? == 40);
+        ensure!(give(&clients[0], "new", 50)? == 50 && give(&clients[2], "new", 39)? == 39);
+        let Answer::Given(forgotten) = clients[2].add("newest", &["ipv4"])? else { bail!("not given") };
+        forgotten[0]
+    };
+    // A node that has seen nothing of the past is the first to ask, even for what another one holds.
+    for node in &mut world.nodes {
+        node.signal(Signal::SIGSTOP)?;
     }
     world.cluster.etcd.restore(&backup)?;
-    // At once, everybody wants more than there is; and so does a node that has seen nothing of the past.
     world.nodes.push(world.cluster.coild("n3", &World::ARGS)?);
+    {
+        let new = world.clients().remove(3);
+        let answer = new.add_exactly("taken", forgotten)?;
+        ensure!(!matches!(answer, Answer::Given(_)), "{answer:?}");
+        ensure!(give(&new, "first", 20)? == 0, "a block was leased from a store with another history");
+    }
+    for node in &mut world.nodes {
+        node.signal(Signal::SIGCONT)?;
+    }
+    // Then everybody wants more than there is.
     for round in 0..3 {
         for client in world.clients() {
             give(&client, &format!("wanted{round}"), 30)?;
@@ -318,7 +333,7 @@ pub fn backup_restored(_: Budget) -> Result<()> {
         give(&client, "wanted-late", 40)?;
     }
     world.check()?;
-    for node in &world.nodes[..3] {
+    for node in &world.nodes {
         let restores = node.http().get("/metrics")?.text();
         let seen = restores.lines().find(|line| line.starts_with("coild_store_restores_total "));
         ensure!(

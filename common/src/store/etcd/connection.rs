@@ -4,9 +4,9 @@
 use super::config::EtcdConfig;
 use super::error::{Verdict, is_auth_disabled, store_error, timed_out, verdict};
 use crate::store::{Revision, StoreError};
-use etcd_client::{Client, ConnectOptions, Error, KvClient, LeaseClient, WatchClient};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use etcd_client::{Client, ConnectOptions, Error, KvClient, LeaseClient, MaintenanceClient, WatchClient};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,6 +19,7 @@ pub(super) struct Member {
     pub(super) kv: KvClient,
     pub(super) lease: LeaseClient,
     pub(super) watch: WatchClient,
+    pub(super) maintenance: MaintenanceClient,
     /// Which connection to this member it is.
     generation: u64,
 }
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     members: Mutex<Members>,
     /// Held while connecting, so that those who wait share the connection.
     connecting: tokio::sync::Mutex<()>,
+    /// How often a request or a watch failed on its way.
+    pub(super) interruptions: Arc<AtomicU64>,
 }
 
 struct Members {
@@ -61,6 +64,7 @@ impl Connection {
             current: AtomicUsize::new(0),
             members: Mutex::new(Members { connected, generation: 0 }),
             connecting: tokio::sync::Mutex::new(()),
+            interruptions: Arc::default(),
         })
     }
 
@@ -89,6 +93,7 @@ impl Connection {
             let Ok(outcome) = timeout_at(deadline, attempt).await else {
                 self.forget(index, generation);
                 self.avoid(index);
+                self.interruptions.fetch_add(1, Ordering::Relaxed);
                 return Err(timed_out(endpoint, self.request_timeout));
             };
             let error = match outcome {
@@ -96,15 +101,14 @@ impl Connection {
                 Err(error) => error,
             };
             attempts -= 1;
-            let again = match verdict(&error) {
-                Verdict::NotSent => {
-                    self.avoid(index);
-                    true
-                }
-                Verdict::Unknown => {
-                    self.avoid(index);
-                    repeat == Repeat::Allowed
-                }
+            let verdict = verdict(&error);
+            if matches!(verdict, Verdict::NotSent | Verdict::Unknown) {
+                self.avoid(index);
+                self.interruptions.fetch_add(1, Ordering::Relaxed);
+            }
+            let again = match verdict {
+                Verdict::NotSent => true,
+                Verdict::Unknown => repeat == Repeat::Allowed,
                 Verdict::Unauthenticated => {
                     self.forget(index, generation);
                     true
@@ -135,6 +139,7 @@ impl Connection {
         let member = Member {
             kv: client.kv_client().max_decoding_message_size(MAX_ANSWER),
             lease: client.lease_client(),
+            maintenance: client.maintenance_client(),
             watch: client.watch_client().max_decoding_message_size(MAX_ANSWER),
             generation: members.generation,
         };

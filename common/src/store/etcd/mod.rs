@@ -27,6 +27,8 @@ use etcd_client::{
     WatchOptions,
 };
 use past::Past;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -190,7 +192,8 @@ impl Store for Etcd {
             })
             .await?;
         let (events, watch) = mpsc::channel(CHANNEL);
-        tokio::spawn(watch::follow(stream, first, from, self.prefix.clone(), events));
+        let interruptions = Arc::clone(&self.connection.interruptions);
+        tokio::spawn(watch::follow(stream, first, from, self.prefix.clone(), events, interruptions));
         Ok(watch)
     }
 
@@ -218,6 +221,21 @@ impl Store for Etcd {
 
     fn rewinds(&self) -> u64 {
         self.past.rewinds()
+    }
+
+    fn interruptions(&self) -> u64 {
+        self.connection.interruptions.load(Ordering::Relaxed)
+    }
+
+    async fn lead(&self) -> Result<Option<i64>, StoreError> {
+        let ask = |mut member: Member| async move { member.maintenance.status().await };
+        let status = match self.connection.call(Repeat::Allowed, 0, ask).await {
+            // Some servers tell it to administrators only.
+            Err(StoreError::Refused { .. }) => return Ok(None),
+            answer => answer?,
+        };
+        let applied = to_etcd(status.raft_applied_index());
+        Ok(status.header().filter(|_| applied > 0).map(|header| applied.saturating_sub(header.revision())))
     }
 }
 

@@ -7,6 +7,8 @@ use super::{from_etcd, relative};
 use crate::store::{Entry, Event, Revision, StoreError};
 use bytes::Bytes;
 use etcd_client::{Error, EventType, WatchOptions, WatchResponse, WatchStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -41,6 +43,7 @@ pub(super) async fn follow(
     from: Revision,
     prefix: String,
     watcher: mpsc::Sender<Result<Event, StoreError>>,
+    interruptions: Arc<AtomicU64>,
 ) {
     let mut answer = first;
     loop {
@@ -66,6 +69,7 @@ pub(super) async fn follow(
                 () = watcher.closed() => return,
             }
         };
+        interruptions.fetch_add(1, Ordering::Relaxed);
         // Nobody listens if this fails.
         let _ = watcher.send(Err(error)).await;
         return;
