@@ -67,7 +67,7 @@ impl Sources {
                 AllocateError::NoPool { .. } if !asked_for_pool => {
                     // It may have been made just now, or while the store was not reachable.
                     asked_for_pool = true;
-                    let _ = timeout(SHORT_PATIENCE, self.watcher.read_pools()).await;
+                    let _ = timeout(SHORT_PATIENCE, self.watcher.read()).await;
                     continue;
                 }
                 _ => return Err(AllocationError::Refused(refused)),

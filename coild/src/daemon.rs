@@ -14,13 +14,12 @@ use crate::presence::{Presence, PresenceError, instance_id};
 use crate::reconcile::Reconciler;
 use crate::routes;
 use crate::state::{Settings, State};
-use crate::watcher::{PoolsRead, Watcher};
+use crate::watcher::{Known, Watcher};
 use common::clock;
 use common::error::chain;
 use common::name::{NameError, NodeName};
 use common::server::{Bind, BindError};
 use common::store::Store;
-use common::store::schema::{SchemaError, ensure_schema};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,9 +45,6 @@ pub enum DaemonError {
     /// The node's name can't be used.
     #[error(transparent)]
     Presence(#[from] PresenceError),
-    /// The store's layout is not ours.
-    #[error(transparent)]
-    Schema(SchemaError),
     /// A socket can't be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -136,6 +132,7 @@ impl Daemon {
             store: Arc::clone(&store),
             allocator: allocator.clone(),
             leases: leases.clone(),
+            unregistered: Arc::clone(&presence.unregistered),
         };
         let mirror = Arc::new(Mirror {
             node: name,
@@ -156,7 +153,7 @@ impl Daemon {
             boot: noted,
             keeper,
             inbox,
-            read: None,
+            known: None,
         };
         Ok((node, worker))
     }
@@ -190,7 +187,7 @@ pub struct Node {
     keeper: LeaseKeeper,
     inbox: Inbox,
     /// What was read of the store when the node caught up.
-    read: Option<PoolsRead>,
+    known: Option<Known>,
 }
 
 /// A node whose tasks run.
@@ -215,9 +212,9 @@ impl Node {
     /// store that does not answer.
     pub async fn catch_up(&mut self) {
         let _ = tokio::time::timeout(STORE_TIME, async {
-            if let Ok(read) = self.sources.watcher.read_pools().await {
-                self.keeper.reconcile().await;
-                self.read = Some(read);
+            if let Ok(known) = self.sources.watcher.read().await {
+                self.keeper.catch_up(&known).await;
+                self.known = Some(known);
             }
         })
         .await;
@@ -225,11 +222,11 @@ impl Node {
 
     /// Starts its tasks.
     pub fn start(self, tasks: &mut JoinSet<()>) -> Started {
-        let Self { sources, metrics, presence, mirror, config, boot, keeper, inbox, read, .. } = self;
+        let Self { sources, metrics, presence, mirror, config, boot, keeper, inbox, known, .. } = self;
         tasks.spawn(keeper.run(inbox));
         let (copying, watcher) = (Arc::clone(&mirror), sources.watcher.clone());
         tasks.spawn(async move { copying.run().await });
-        tasks.spawn(async move { watcher.run(read).await });
+        tasks.spawn(async move { watcher.run(known).await });
         let (allocator, leases) = (sources.allocator.clone(), sources.leases.clone());
         let (runtime, interval) = (config.runtime(), config.reconcile_interval);
         let reconciler =
@@ -252,13 +249,9 @@ async fn keep_on(presence: &Presence) {
 /// goes on with what it holds, and claims its name when the store is back; any other waits.
 async fn enter(presence: &Presence, complete: bool) -> Result<(), DaemonError> {
     loop {
-        let entered = async {
-            ensure_schema(presence.store.as_ref()).await.map_err(DaemonError::Schema)?;
-            Ok::<(), DaemonError>(presence.claim().await?)
-        };
-        match entered.await {
+        match presence.claim().await {
             Ok(()) => return Ok(()),
-            Err(error) if !is_unavailable(&error) => return Err(error),
+            Err(error) if !error.is_unavailable() => return Err(error.into()),
             Err(error) if complete => {
                 tracing::warn!(error = %chain(&error), "starting from the journal alone");
                 return Ok(());
@@ -268,14 +261,6 @@ async fn enter(presence: &Presence, complete: bool) -> Result<(), DaemonError> {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
-    }
-}
-
-fn is_unavailable(error: &DaemonError) -> bool {
-    match error {
-        DaemonError::Schema(SchemaError::Store(error))
-        | DaemonError::Presence(PresenceError::Store(_, error)) => error.is_unavailable(),
-        _ => false,
     }
 }
 

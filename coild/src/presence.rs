@@ -7,15 +7,21 @@ use common::clock;
 use common::error::chain;
 use common::name::NodeName;
 use common::store::record::{self, Alive, Node, RecordError};
-use common::store::{Compare, Op, Store, StoreError, TtlId, Txn, keys};
+use common::store::schema::{SchemaError, check_schema, ensure_schema};
+use common::store::{Compare, KeyRange, Op, Store, StoreError, TtlId, Txn, keys};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long a node counts as alive after it was last heard of.
 pub const TTL: Duration = Duration::from_secs(15);
+/// How often it makes itself heard: seldom, as thousands of nodes do, and often enough for one call to fail.
+const RENEWAL: Duration = Duration::from_secs(6);
+/// Pause after that failed.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the node's name can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,9 @@ pub enum PresenceError {
     /// The store failed.
     #[error("can't register node {0}")]
     Store(NodeName, #[source] StoreError),
+    /// The store's layout is not ours.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// The store holds something else than it should.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -45,6 +54,16 @@ pub enum PresenceError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl PresenceError {
+    /// Whether the same may succeed when the store is back.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Store(_, error) | Self::Schema(SchemaError::Store(error)) => error.is_unavailable(),
+            _ => false,
+        }
+    }
 }
 
 /// The id of this installation: read from the data directory, made at the first start.
@@ -77,16 +96,18 @@ pub struct Presence {
     pub instance: String,
     /// The kernel's boot id.
     pub boot: String,
+    /// Told when the node's record is gone.
+    pub unregistered: Arc<Notify>,
     claimed: Mutex<Option<TtlId>>,
 }
 
 impl Presence {
     /// A claim that is not made yet.
     pub fn new(store: Arc<dyn Store>, node: NodeName, instance: String, boot: String) -> Self {
-        Self { store, node, instance, boot, claimed: Mutex::new(None) }
+        Self { store, node, instance, boot, unregistered: Arc::default(), claimed: Mutex::new(None) }
     }
 
-    /// Claims the name. While another installation is alive under it, waits until that one's TTL must be over,
+    /// Makes sure that the store has our layout, and claims the name. While another installation is alive under it, waits until that one's TTL must be over,
     /// then gives up.
     pub async fn claim(&self) -> Result<(), PresenceError> {
         let until = Instant::now() + TTL + Duration::from_secs(3);
@@ -103,7 +124,13 @@ impl Presence {
     async fn try_claim(&self) -> Result<(), PresenceError> {
         let failed = |error| PresenceError::Store(self.node.clone(), error);
         let key = keys::alive(&self.node);
-        let alive = self.store.get(&key).await.map_err(failed)?;
+        let read = self.store.snapshot(&[KeyRange::key(keys::SCHEMA), KeyRange::key(&key)]).await;
+        let mut read = read.map_err(failed)?.ranges.into_iter().map(|entries| entries.into_iter().next());
+        match read.next().flatten() {
+            Some(schema) => check_schema(&schema)?,
+            None => ensure_schema(self.store.as_ref()).await?,
+        }
+        let alive = read.next().flatten();
         if let Some(entry) = &alive {
             let owner: Alive = record::decode(&key, &entry.value)?;
             if owner.instance != self.instance {
@@ -124,13 +151,18 @@ impl Presence {
 
     /// Stays alive for ever; ends only when another installation has taken the name.
     pub async fn keep(&self) -> PresenceError {
+        let mut pause = RENEWAL;
         loop {
             if let Some(ttl) = self.claimed() {
-                tokio::time::sleep(TTL / 4).await;
-                match self.store.renew_ttl(ttl).await {
-                    Ok(()) if self.is_registered().await => {}
-                    // The TTL ran out, or an operator removed the node while it lives: it registers anew.
-                    Ok(()) | Err(StoreError::UnknownTtl) => self.set_claimed(None),
+                let renewed = tokio::select! {
+                    () = tokio::time::sleep(pause) => self.store.renew_ttl(ttl).await,
+                    // An operator removed the node while it lives.
+                    () = self.unregistered.notified() => Err(StoreError::UnknownTtl),
+                };
+                pause = if renewed.is_ok() { RENEWAL } else { RETRY };
+                match renewed {
+                    Ok(()) => {}
+                    Err(StoreError::UnknownTtl) => self.set_claimed(None),
                     Err(error) => tracing::warn!(error = %chain(&error), "can't renew the node's liveness"),
                 }
                 continue;
@@ -140,15 +172,10 @@ impl Presence {
                 Err(error @ PresenceError::NameTaken { .. }) => return error,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "can't register the node");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tokio::time::sleep(RETRY).await;
                 }
             }
         }
-    }
-
-    /// Whether the node's record is there; a store that fails does not say that it is not.
-    async fn is_registered(&self) -> bool {
-        !matches!(self.store.get(&keys::node(&self.node)).await, Ok(None))
     }
 
     /// Gives up the claim, so that a replacement need not wait for the TTL.

@@ -9,10 +9,11 @@ use common::error::chain;
 use common::ipam::Pool;
 use common::name::{NodeName, PoolName};
 use common::store::record::{self, Evict};
-use common::store::{Compare, Entry, Event, Op, Revision, Store, StoreError, Txn, Watch, keys, list_all};
+use common::store::{Compare, Entry, Event, KeyRange, Op, Revision, Snapshot, Store, StoreError, Txn, keys};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Pause before the store is asked again after it failed.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -31,11 +32,17 @@ pub enum WatchError {
     Ended,
 }
 
-/// The pools as they were read, and at which revision of the store.
+/// What the store said of the node, all as of one revision or later.
 #[derive(Debug, Clone)]
-pub struct PoolsRead {
-    pools: BTreeMap<PoolName, Pool>,
-    revision: Revision,
+pub struct Known {
+    /// The indexes of its leases.
+    pub blocks: Vec<Entry>,
+    /// All pools.
+    pub pools: Vec<Entry>,
+    orders: Vec<Entry>,
+    registered: bool,
+    /// The revision.
+    pub revision: Revision,
 }
 
 /// Follows the store for a node.
@@ -49,12 +56,14 @@ pub struct Watcher {
     pub allocator: Allocator,
     /// The lease keeper.
     pub leases: LeaseRequests,
+    /// Whom to tell that the node's record is gone.
+    pub unregistered: Arc<Notify>,
 }
 
 impl Watcher {
-    /// Follows for ever. If the pools were read already, and the leases held against the store after that, it goes
-    /// on from there.
-    pub async fn run(&self, mut start: Option<PoolsRead>) {
+    /// Follows for ever. If the store was read already, and the leases held against what it said, it goes on from
+    /// there.
+    pub async fn run(&self, mut start: Option<Known>) {
         loop {
             match self.follow(start.take()).await {
                 Ok(never) => match never {},
@@ -65,53 +74,60 @@ impl Watcher {
         }
     }
 
-    /// Reads the pools as they are now.
-    pub async fn read_pools(&self) -> Result<PoolsRead, WatchError> {
-        let page = list_all(self.store.as_ref(), &keys::pools()).await?;
-        let pools: BTreeMap<_, _> = page.items.iter().filter_map(parse_pool).collect();
-        self.tell(pools.clone()).await?;
-        Ok(PoolsRead { pools, revision: page.revision })
+    /// What is followed: pools, and what is the node's own.
+    fn ranges(&self) -> [KeyRange; 4] {
+        let node = KeyRange::key(keys::node(&self.node));
+        [keys::blocks(&self.node), keys::evictions(&self.node), keys::pools(), node]
+    }
+
+    /// Reads what the store says of the node, and tells the pools.
+    pub async fn read(&self) -> Result<Known, WatchError> {
+        let Snapshot { ranges, revision } = self.store.snapshot(&self.ranges()).await?;
+        let mut ranges = ranges.into_iter();
+        let mut next = || ranges.next().unwrap_or_default();
+        let known =
+            Known { blocks: next(), orders: next(), pools: next(), registered: !next().is_empty(), revision };
+        self.tell(known.pools.iter().filter_map(parse_pool).collect()).await?;
+        Ok(known)
     }
 
     async fn tell(&self, pools: BTreeMap<PoolName, Pool>) -> Result<(), WatchError> {
         Ok(self.allocator.run(move |state, _| state.set_pools(pools)).await?)
     }
 
-    async fn follow(&self, start: Option<PoolsRead>) -> Result<std::convert::Infallible, WatchError> {
+    async fn follow(&self, start: Option<Known>) -> Result<std::convert::Infallible, WatchError> {
         let caught_up = start.is_some();
-        let PoolsRead { mut pools, revision } = match start {
-            Some(read) => read,
-            None => self.read_pools().await?,
+        let Known { pools, orders, registered, revision, .. } = match start {
+            Some(known) => known,
+            None => self.read().await?,
         };
-        let mut pool_events = self.store.watch(&keys::pools(), revision + 1).await?;
-        let orders = list_all(self.store.as_ref(), &keys::evictions(&self.node)).await?;
-        for entry in &orders.items {
-            self.evict(entry).await?;
+        let mut pools: BTreeMap<PoolName, Pool> = pools.iter().filter_map(parse_pool).collect();
+        let mut events = self.store.watch(&self.ranges(), revision + 1).await?;
+        if !registered {
+            self.unregistered.notify_one();
         }
-        let mut order_events = self.store.watch(&keys::evictions(&self.node), orders.revision + 1).await?;
-        let mut block_events = self.store.watch(&keys::blocks(&self.node), revision + 1).await?;
+        for order in &orders {
+            self.evict(order).await?;
+        }
         if !caught_up {
             // What happened to the leases while nobody watched.
             self.leases.reconcile();
         }
+        let (node, is_pool) = (keys::node(&self.node), keys::pools());
         loop {
-            // In this order: what was taken away must not be given from.
-            tokio::select! {
-                biased;
-                event = next(&mut block_events) => if let Event::Delete(key, revision) = event? {
-                    self.lost(&key, revision).await?;
-                },
-                event = next(&mut order_events) => if let Event::Put(entry) = event? {
-                    self.evict(&entry).await?;
-                },
-                event = next(&mut pool_events) => {
-                    match event? {
+            let event = events.recv().await.ok_or(WatchError::Ended)??;
+            match event {
+                event if is_pool.contains(event.key()) => {
+                    match event {
                         Event::Put(entry) => pools.extend(parse_pool(&entry)),
                         Event::Delete(key, _) => pools.retain(|name, _| keys::pool(name) != key),
                     }
                     self.tell(pools.clone()).await?;
                     self.leases.protect();
                 }
+                Event::Delete(key, _) if key == node => self.unregistered.notify_one(),
+                Event::Delete(key, revision) => self.lost(&key, revision).await?,
+                Event::Put(entry) => self.evict(&entry).await?,
             }
         }
     }
@@ -153,10 +169,6 @@ impl Watcher {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-async fn next(watch: &mut Watch) -> Result<Event, WatchError> {
-    Ok(watch.recv().await.ok_or(WatchError::Ended)??)
 }
 
 fn parse_pool(entry: &Entry) -> Option<(PoolName, Pool)> {

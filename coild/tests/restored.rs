@@ -1,5 +1,7 @@
 //! The lease keeper on a store of which a backup was restored.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use async_trait::async_trait;
 use coild::allocator::Allocator;
 use coild::journal::Journal;
@@ -77,8 +79,8 @@ impl Store for Restored {
         outcome
     }
 
-    async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError> {
-        self.store.watch(range, from).await
+    async fn watch(&self, ranges: &[KeyRange], from: Revision) -> Result<Watch, StoreError> {
+        self.store.watch(ranges, from).await
     }
 
     async fn grant_ttl(&self, ttl: Duration) -> Result<TtlId, StoreError> {

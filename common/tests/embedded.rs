@@ -38,11 +38,11 @@ async fn everything_survives_a_restart() {
     assert_eq!((entry.create_revision, entry.mod_revision, &entry.value[..]), (first, second, &b"2"[..]));
     let page = store.list(&KeyRange::prefix("b"), 10).await.expect("listed");
     assert_eq!(page.items.len(), 1, "a time to live starts anew");
-    let mut watch = store.watch(&KeyRange::prefix("b"), page.revision + 1).await.expect("watches");
+    let mut watch = store.watch(&[KeyRange::prefix("b")], page.revision + 1).await.expect("watches");
     let event = watch.recv().await.expect("goes on").expect("no error");
     assert_eq!(event.key(), "b", "and then ends");
     assert!(store.get("b").await.expect("read").is_none());
-    let mut past = store.watch(&KeyRange::prefix("a"), first).await.expect("watches");
+    let mut past = store.watch(&[KeyRange::prefix("a")], first).await.expect("watches");
     assert!(
         matches!(past.recv().await, Some(Err(StoreError::Compacted(_)))),
         "history ends with the process"

@@ -146,7 +146,7 @@ impl Store for MapStore {
         map.txn(&txn).map(|_| map.revision()).ok_or(StoreError::Conflict)
     }
 
-    async fn watch(&self, _: &KeyRange, _: Revision) -> Result<Watch, StoreError> {
+    async fn watch(&self, _: &[KeyRange], _: Revision) -> Result<Watch, StoreError> {
         refused("watches")
     }
 

@@ -126,7 +126,7 @@ impl Controller {
         let store = Arc::clone(&self.store);
         let mut watch = self.runtime.block_on(async {
             let now = store.list_keys(&orders, 1).await.expect("list").revision;
-            store.watch(&orders, now + 1).await.expect("watch")
+            store.watch(std::slice::from_ref(&orders), now + 1).await.expect("watch")
         });
         self.runtime.spawn(async move {
             while let Some(Ok(event)) = watch.recv().await {

@@ -6,7 +6,7 @@ use crate::state::{BlockId, Need};
 use common::ipam::{Family, Pool, Space, Unit};
 use common::name::{NodeName, PoolName};
 use common::store::leases::{self, FreeUnits};
-use common::store::{Revision, Store, StoreError, keys, record};
+use common::store::{Entry, Revision, Store, StoreError, keys, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -144,6 +144,16 @@ impl Leaser {
             }
             Err(StoreError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Learns the pools, as they were just read.
+    pub fn learn(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let (name, pool) = (keys::parse_pool(&entry.key), record::decode(&entry.key, &entry.value));
+            if let (Some(name), Ok(pool)) = (name, pool) {
+                self.pools.insert(name, Known { pool, revision: entry.mod_revision });
+            }
         }
     }
 

@@ -5,17 +5,29 @@ use super::restored::History;
 use super::{LeaseError, LeaseKeeper};
 use crate::mirror::fence;
 use crate::state::{BlockId, Standing};
+use crate::watcher::Known;
 use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::store::record::{self, BlockMirror, RecordError};
-use common::store::{Entry, StoreError, keys, leases, list_all};
+use common::store::{Entry, Revision, StoreError, keys, leases, list_all};
 use std::collections::BTreeMap;
 
 impl LeaseKeeper {
     /// Holds the state against the store: fences what has no lease any more and protects it, adopts leases without a
     /// block.
     pub async fn reconcile(&mut self) {
-        let outcome = self.try_reconcile().await;
+        let outcome = self.try_reconcile(None).await;
+        self.settle(outcome);
+    }
+
+    /// The same with what the store said before the node does anything.
+    pub async fn catch_up(&mut self, known: &Known) {
+        self.leaser.learn(&known.pools);
+        let outcome = self.try_reconcile(Some((known.blocks.clone(), known.revision))).await;
+        self.settle(outcome);
+    }
+
+    fn settle(&mut self, outcome: Result<bool, LeaseError>) {
         self.note(&outcome);
         match outcome {
             Ok(settled) => self.unsure = !settled,
@@ -26,19 +38,24 @@ impl LeaseKeeper {
     }
 
     /// Returns whether every lease that can be read was dealt with; if not, it is worth another try soon.
-    async fn try_reconcile(&mut self) -> Result<bool, LeaseError> {
+    async fn try_reconcile(&mut self, read: Option<(Vec<Entry>, Revision)>) -> Result<bool, LeaseError> {
         let rewinds = self.store.rewinds();
         let other_history = self.compare_history().await? == History::Another;
         // The state first: a block that is added after this is in the list or was acquired by this very task.
         let (known, complete) = self.allocator.run(|state, _| (state.leases(), state.is_complete())).await?;
-        let stored = list_all(self.store.as_ref(), &keys::blocks(&self.node)).await?;
+        let (stored, revision) = if let Some(read) = read {
+            read
+        } else {
+            let page = list_all(self.store.as_ref(), &keys::blocks(&self.node)).await?;
+            (page.items, page.revision)
+        };
         let open = known.values().filter(|(_, standing)| *standing != Standing::Fenced);
         let newest = open.map(|(token, _)| *token).max().unwrap_or(0);
-        if rewinds != self.rewinds || other_history || stored.revision < newest {
+        if rewinds != self.rewinds || other_history || revision < newest {
             self.announce_restore().await?;
             self.rewinds = rewinds;
         }
-        let (mut leased, mut all_read) = read(stored.items);
+        let (mut leased, mut all_read) = parse_all(stored);
         for (id, (token, standing)) in &known {
             let lease = leased.get(id).map(|(entry, _)| entry.create_revision);
             if *standing != Standing::Fenced && lease != Some(*token) {
@@ -115,7 +132,7 @@ impl LeaseKeeper {
 pub(super) type Leased = BTreeMap<BlockId, (Entry, BlockMirror)>;
 
 /// Reads the indexes of the node's leases; says too whether all can be read.
-fn read(entries: Vec<Entry>) -> (Leased, bool) {
+fn parse_all(entries: Vec<Entry>) -> (Leased, bool) {
     let (mut leased, mut all_read) = (BTreeMap::new(), true);
     for entry in entries {
         match parse(&entry) {

@@ -58,10 +58,17 @@ impl Reconciler {
     pub async fn run(mut self) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut at_start = true;
         loop {
             let outcome = tokio::select! {
                 biased;
-                _ = ticks.tick() => self.reconcile().await,
+                _ = ticks.tick() => {
+                    // At the start, whoever reads the store first does that.
+                    if !std::mem::take(&mut at_start) {
+                        self.leases.reconcile();
+                    }
+                    self.reconcile().await
+                }
                 () = tokio::time::sleep(RUNTIME_PAUSE), if self.boot.undecided.is_some() => self.try_settle().await,
             };
             match outcome {
@@ -73,7 +80,6 @@ impl Reconciler {
     }
 
     async fn reconcile(&mut self) -> Result<(), AllocatorError> {
-        self.leases.reconcile();
         let listing = match &self.runtime {
             None => None,
             Some(runtime) => match runtime.list().await {

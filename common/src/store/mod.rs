@@ -54,6 +54,13 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
+    /// One key.
+    pub fn key(key: impl Into<String>) -> Self {
+        let from = key.into();
+        let to = format!("{from}\0");
+        Self { from, to }
+    }
+
     /// All keys that start with a prefix, which must not be empty and ends in a character below U+007F.
     pub fn prefix(prefix: impl Into<String>) -> Self {
         let from = prefix.into();
@@ -89,6 +96,15 @@ pub struct Page<T> {
     /// Whether the range has more behind them.
     pub more: bool,
     /// Revision of the store when it was read: watch from the next one on.
+    pub revision: Revision,
+}
+
+/// All of some ranges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The entries of each range that was asked for, in key order.
+    pub ranges: Vec<Vec<Entry>>,
+    /// A watch from the next revision on misses nothing.
     pub revision: Revision,
 }
 
@@ -224,7 +240,7 @@ impl Event {
     }
 }
 
-/// A stream of changes in revision order. It ends with an error, or when the store shuts down.
+/// A stream of changes. It ends with an error, or when the store shuts down.
 pub type Watch = tokio::sync::mpsc::Receiver<Result<Event, StoreError>>;
 
 /// Why a store did not do what it was asked.
@@ -294,15 +310,27 @@ pub trait Store: Send + Sync {
     /// The first `limit` keys of a range, without their values.
     async fn list_keys(&self, range: &KeyRange, limit: usize) -> Result<Page<String>, StoreError>;
 
+    /// All entries of some ranges: a few entries, for which one call is better than several. None of them is older than
+    /// the revision; some may be newer, if the store can't read all at once.
+    async fn snapshot(&self, ranges: &[KeyRange]) -> Result<Snapshot, StoreError> {
+        let mut snapshot = Snapshot { ranges: Vec::new(), revision: Revision::MAX };
+        for range in ranges {
+            let page = list_all(self, range).await?;
+            snapshot.ranges.push(page.items);
+            snapshot.revision = snapshot.revision.min(page.revision);
+        }
+        Ok(snapshot)
+    }
+
     /// How many keys a range has.
     async fn count(&self, range: &KeyRange) -> Result<u64, StoreError>;
 
     /// Does all operations if all compares hold, and answers the revision; [`StoreError::Conflict`] if not.
     async fn txn(&self, txn: Txn) -> Result<Revision, StoreError>;
 
-    /// The changes of a range, those at revision `from` included. A list at revision r is continued, without
-    /// a gap, by a watch from r + 1.
-    async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError>;
+    /// The changes of some ranges, those at revision `from` included. A list at revision r is continued, without
+    /// a gap, by a watch from r + 1. The changes of one range come in order.
+    async fn watch(&self, ranges: &[KeyRange], from: Revision) -> Result<Watch, StoreError>;
 
     /// Grants a time to live, which starts now. A store may make it longer: etcd rounds up to seconds, and
     /// grants no less than a few.
@@ -334,7 +362,7 @@ pub trait Store: Send + Sync {
 }
 
 /// All entries of a range, read in pages.
-pub async fn list_all(store: &dyn Store, range: &KeyRange) -> Result<Page<Entry>, StoreError> {
+pub async fn list_all<S: Store + ?Sized>(store: &S, range: &KeyRange) -> Result<Page<Entry>, StoreError> {
     let mut all = store.list(range, PAGE).await?;
     while all.more {
         let Some(last) = all.items.last() else { break };

@@ -1,7 +1,7 @@
 //! The layout's version: written by whoever starts first, and refused by a program that is older than it.
 
 use super::record::{self, LAYOUT, RecordError, Schema};
-use super::{Compare, Op, Store, StoreError, Txn, keys};
+use super::{Compare, Entry, Op, Store, StoreError, Txn, keys};
 
 /// Why a program must not use this keyspace.
 #[derive(Debug, thiserror::Error)]
@@ -33,18 +33,23 @@ pub async fn ensure_schema(store: &dyn Store) -> Result<(), SchemaError> {
         .then(Op::Put(keys::SCHEMA.to_owned(), record::encode(&Schema { layout: LAYOUT })));
     loop {
         if let Some(entry) = store.get(keys::SCHEMA).await.map_err(SchemaError::Store)? {
-            let Schema { layout: found } = record::decode(keys::SCHEMA, &entry.value)?;
-            return match found.cmp(&LAYOUT) {
-                std::cmp::Ordering::Equal => Ok(()),
-                std::cmp::Ordering::Greater => Err(SchemaError::Newer { found }),
-                std::cmp::Ordering::Less => Err(SchemaError::Older { found }),
-            };
+            return check_schema(&entry);
         }
         match store.txn(ours.clone()).await {
             // Another program may have written its own version first.
             Ok(_) | Err(StoreError::Conflict) => {}
             Err(error) => return Err(SchemaError::Store(error)),
         }
+    }
+}
+
+/// Makes sure that a keyspace that is there has our layout, by the entry of [`keys::SCHEMA`].
+pub fn check_schema(entry: &Entry) -> Result<(), SchemaError> {
+    let Schema { layout: found } = record::decode(&entry.key, &entry.value)?;
+    match found.cmp(&LAYOUT) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(SchemaError::Newer { found }),
+        std::cmp::Ordering::Less => Err(SchemaError::Older { found }),
     }
 }
 

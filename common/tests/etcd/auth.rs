@@ -57,7 +57,7 @@ async fn only_who_knows_the_password_gets_in() {
     let store = Etcd::connect(&good).expect("valid");
     put(&store, "key", "1").await.expect("written");
     assert!(store.get("key").await.expect("read").is_some());
-    let mut watch = store.watch(&KeyRange::prefix("key"), 1).await.expect("watches");
+    let mut watch = store.watch(&[KeyRange::prefix("key")], 1).await.expect("watches");
     assert!(matches!(watch.recv().await, Some(Ok(_))));
     let ttl = store.grant_ttl(Duration::from_mins(1)).await.expect("granted");
     store.renew_ttl(ttl).await.expect("renewed");
@@ -70,17 +70,17 @@ async fn only_who_knows_the_password_gets_in() {
         Etcd::connect(&EtcdConfig { user: None, password_file: None, ..good.clone() }).expect("valid");
     refused(nobody.get("key").await);
     refused(put(&nobody, "key", "2").await);
-    refused(nobody.watch(&KeyRange::prefix("key"), 1).await);
+    refused(nobody.watch(&[KeyRange::prefix("key")], 1).await);
     let elsewhere = Etcd::connect(&EtcdConfig { prefix: "/else/".to_owned(), ..good }).expect("valid");
     let reason = refused(put(&elsewhere, "key", "1").await);
     assert!(reason.contains("permission denied"), "{reason}");
-    refused(elsewhere.watch(&KeyRange::prefix("key"), 1).await);
+    refused(elsewhere.watch(&[KeyRange::prefix("key")], 1).await);
 
     // Any change of users makes all tokens old.
     root.user_add("somebody", "else", None).await.expect("user");
     put(&store, "key", "2").await.expect("authenticates anew");
     root.user_delete("somebody").await.expect("deleted");
-    store.watch(&KeyRange::prefix("key"), 1).await.expect("a watch does, too");
+    store.watch(&[KeyRange::prefix("key")], 1).await.expect("a watch does, too");
     // A server that was started anew knows no token.
     server.kill();
     server.run();
@@ -107,7 +107,7 @@ async fn tokens_expire() {
         ticks.tick().await;
         put(&store, "key", "x").await.expect("written, with whatever token");
         assert!(store.get("key").await.expect("read").is_some());
-        let mut watch = store.watch(&KeyRange::prefix("key"), 1).await.expect("watches");
+        let mut watch = store.watch(&[KeyRange::prefix("key")], 1).await.expect("watches");
         assert!(matches!(watch.recv().await, Some(Ok(_))));
     }
 }

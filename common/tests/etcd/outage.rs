@@ -27,13 +27,13 @@ async fn a_cluster_may_be_away_at_the_start_and_later() {
     let server = Server::prepare("http", &[]);
     let store = store(&[server.endpoint()]);
     unavailable(&store).await;
-    assert!(store.watch(&KeyRange::prefix("key"), 1).await.is_err());
+    assert!(store.watch(&[KeyRange::prefix("key")], 1).await.is_err());
 
     let mut server = server.started().await;
     let (first, took) = eventually(RECOVERY, async || put(&store, "key", "1").await.ok()).await;
     assert!(took < RECOVERY, "{took:?}");
     for round in 0..3 {
-        let mut watch = store.watch(&KeyRange::prefix("key"), first).await.expect("watches");
+        let mut watch = store.watch(&[KeyRange::prefix("key")], first).await.expect("watches");
         assert!(matches!(watch.recv().await, Some(Ok(_))));
         server.kill();
         let end = loop {

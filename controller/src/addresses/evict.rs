@@ -89,7 +89,7 @@ async fn mirrored(
     since: Revision,
 ) -> Result<(), StoreError> {
     let only = KeyRange { from: block.to_owned(), to: format!("{block}\0") };
-    let mut events = store.watch(&only, since + 1).await?;
+    let mut events = store.watch(std::slice::from_ref(&only), since + 1).await?;
     while let Some(event) = events.recv().await {
         match event? {
             Event::Put(entry) => {
@@ -107,7 +107,7 @@ async fn mirrored(
 /// Waits until the order is gone.
 async fn deleted(store: &dyn Store, key: &str, ordered: Revision) -> Result<bool, StoreError> {
     let only = KeyRange { from: key.to_owned(), to: format!("{key}\0") };
-    let mut events = store.watch(&only, ordered + 1).await?;
+    let mut events = store.watch(std::slice::from_ref(&only), ordered + 1).await?;
     while let Some(event) = events.recv().await {
         if let Event::Delete(..) = event? {
             return Ok(true);

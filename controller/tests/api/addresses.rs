@@ -129,7 +129,7 @@ async fn a_live_node_frees_exactly_that_allocation() {
     let api = populated().await;
     let orders = keys::evictions(&node("n1"));
     let now = api.store.list_keys(&orders, 1).await.expect("list").revision;
-    let watch = api.store.watch(&orders, now + 1).await.expect("watch");
+    let watch = api.store.watch(std::slice::from_ref(&orders), now + 1).await.expect("watch");
     let follower = tokio::spawn(follow_one_order(Arc::clone(&api.store), watch));
     let reply = api.ok(200, "DELETE", "/v1/addresses/10.64.0.9", "").await;
     assert_eq!((&reply["state"], &reply["attachment"]["container-id"]), (&json!("free"), &json!("c9")));

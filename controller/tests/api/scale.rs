@@ -56,8 +56,8 @@ impl Store for Counted {
         self.store.txn(txn).await
     }
 
-    async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError> {
-        self.store.watch(range, from).await
+    async fn watch(&self, ranges: &[KeyRange], from: Revision) -> Result<Watch, StoreError> {
+        self.store.watch(ranges, from).await
     }
 
     async fn grant_ttl(&self, ttl: Duration) -> Result<TtlId, StoreError> {

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
 use nix::sys::signal::Signal;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -272,37 +273,44 @@ pub fn compaction(_: Budget) -> Result<()> {
 /// How long a node that lives takes at most to notice, and to claim what it holds.
 const SETTLE: Duration = Duration::from_mins(1);
 
+/// Gives so many addresses if there are; says how many.
+fn give(client: &Client, name: &str, count: usize) -> Result<usize> {
+    let given = (0..count).map(|n| client.add(&format!("{name}-{n}"), &["ipv4"]));
+    let given: Vec<Answer> = given.collect::<Result<_>>()?;
+    Ok(given.iter().filter(|answer| matches!(answer, Answer::Given(_))).count())
+}
+
+/// Makes a backup, after which one node leases blocks, and another one releases some which are a third one's then.
+/// Answers an address of which the backup does not know.
+fn fall_behind(world: &World, backup: &Path) -> Result<IpAddr> {
+    let clients = world.clients();
+    ensure!(give(&clients[0], "old", 20)? == 20 && give(&clients[1], "old", 60)? == 60);
+    world.cluster.etcd.back_up(backup)?;
+    let mut freed = Vec::new();
+    for n in 0..60 {
+        let Answer::Freed(address) = clients[1].del(&format!("old-{n}"))? else { bail!("not freed") };
+        freed.extend(address);
+    }
+    let second = &world.nodes[1];
+    wait_until("idle blocks to be released", READY, || {
+        Ok(second.status()?.address_blocks.values().flatten().count() == 1)
+    })?;
+    let kept: Vec<IpNet> = second.status()?.address_blocks.into_values().flatten().collect();
+    let former = freed.into_iter().find(|address| !kept.iter().any(|block| block.contains(address)));
+    let former = former.context("an address of a released block")?;
+    // The third one gets a block that the store will say is the second one's.
+    ensure!(matches!(clients[2].add_exactly("former", former)?, Answer::Given(_)));
+    ensure!(give(&clients[0], "new", 50)? == 50 && give(&clients[2], "new", 39)? == 39);
+    let Answer::Given(newest) = clients[2].add("newest", &["ipv4"])? else { bail!("not given") };
+    newest.first().copied().context("an address")
+}
+
 /// A backup is put in the place of the store. Since it was made, one node has leased blocks, and another one has
 /// released some which are a third one's now. No address is ever given twice.
 pub fn backup_restored(_: Budget) -> Result<()> {
     let mut world = World::start("--subnet 10.64.0.0/24", 3)?;
-    let give = |client: &Client, name: &str, count: usize| -> Result<usize> {
-        let given = (0..count).map(|n| client.add(&format!("{name}-{n}"), &["ipv4"]));
-        let given: Vec<Answer> = given.collect::<Result<_>>()?;
-        Ok(given.iter().filter(|answer| matches!(answer, Answer::Given(_))).count())
-    };
     let backup = world.nodes[0].dir().join("backup");
-    let forgotten = {
-        let clients = world.clients();
-        ensure!(give(&clients[0], "old", 20)? == 20 && give(&clients[1], "old", 60)? == 60);
-        world.cluster.etcd.back_up(&backup)?;
-        let mut freed = Vec::new();
-        for n in 0..60 {
-            let Answer::Freed(address) = clients[1].del(&format!("old-{n}"))? else { bail!("not freed") };
-            freed.extend(address);
-        }
-        wait_until("idle blocks to be released", READY, || {
-            Ok(world.nodes[1].status()?.address_blocks.values().flatten().count() == 1)
-        })?;
-        let kept: Vec<IpNet> = world.nodes[1].status()?.address_blocks.into_values().flatten().collect();
-        let former = freed.into_iter().find(|address| !kept.iter().any(|block| block.contains(address)));
-        let former = former.context("an address of a released block")?;
-        // The third one gets a block that the store will say is the second one's.
-        ensure!(matches!(clients[2].add_exactly("former", former)?, Answer::Given(_)));
-        ensure!(give(&clients[0], "new", 50)? == 50 && give(&clients[2], "new", 39)? == 39);
-        let Answer::Given(forgotten) = clients[2].add("newest", &["ipv4"])? else { bail!("not given") };
-        forgotten[0]
-    };
+    let forgotten = fall_behind(&world, &backup)?;
     // A node that has seen nothing of the past is the first to ask, even for what another one holds.
     for node in &mut world.nodes {
         node.signal(Signal::SIGSTOP)?;

@@ -34,7 +34,7 @@ pub(crate) enum What {
     Keys(KeyRange, usize, Answer<Page<String>>),
     Count(KeyRange, Answer<u64>),
     Txn(Txn, Answer<Revision>),
-    Watch(KeyRange, Revision, Answer<Watch>),
+    Watch(Vec<KeyRange>, Revision, Answer<Watch>),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -42,7 +42,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 /// A watch that is open.
 pub(crate) struct Following {
     pub(crate) caller: Caller,
-    range: KeyRange,
+    ranges: Vec<KeyRange>,
     /// The next change of the history to look at.
     at: usize,
     events: mpsc::Sender<Result<Event, StoreError>>,
@@ -80,11 +80,11 @@ impl Net {
                 reply(answer, fate, self.map.page(&range, limit, |entry| entry.key.clone()));
             }
             What::Count(range, answer) => reply(answer, fate, self.map.range(&range).count() as u64),
-            What::Watch(range, from, answer) => {
+            What::Watch(ranges, from, answer) => {
                 let at = self.history.iter().take_while(|event| event.revision() < from).count();
                 let (events, watch) = mpsc::channel(64);
                 if fate == Fate::Answered {
-                    self.watches.push(Following { caller: call.caller, range, at, events });
+                    self.watches.push(Following { caller: call.caller, ranges, at, events });
                 }
                 reply(answer, fate, watch);
             }
@@ -108,7 +108,7 @@ impl Net {
     pub(crate) fn deliver(&mut self, which: usize) -> bool {
         let watch = &mut self.watches[which];
         while let Some(event) = self.history.get(watch.at) {
-            if !watch.range.contains(event.key()) {
+            if !watch.ranges.iter().any(|range| range.contains(event.key())) {
                 watch.at += 1;
                 continue;
             }
@@ -155,7 +155,10 @@ impl Call {
                 keys.sort_unstable();
                 format!("txn {compares:?} {keys:?}")
             }
-            What::Watch(range, from, _) => format!("watch {} from {from}", range.from),
+            What::Watch(ranges, from, _) => {
+                let ranges: Vec<&str> = ranges.iter().map(|range| range.from.as_str()).collect();
+                format!("watch {} from {from}", ranges.join(" "))
+            }
         };
         format!("{}: {what}", self.caller)
     }
@@ -210,8 +213,8 @@ impl Store for Client {
         self.ask(|answer| What::Txn(txn, answer)).await
     }
 
-    async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError> {
-        self.ask(|answer| What::Watch(range.clone(), from, answer)).await
+    async fn watch(&self, ranges: &[KeyRange], from: Revision) -> Result<Watch, StoreError> {
+        self.ask(|answer| What::Watch(ranges.to_vec(), from, answer)).await
     }
 
     async fn grant_ttl(&self, _: Duration) -> Result<TtlId, StoreError> {

@@ -102,8 +102,13 @@ impl Node {
             SETTINGS.low_water,
         );
         let (node, window) = (self.name.clone(), Duration::from_millis(500));
-        let watcher =
-            Watcher { node: node.clone(), store: Arc::clone(&store), allocator: allocator.clone(), leases };
+        let watcher = Watcher {
+            node: node.clone(),
+            store: Arc::clone(&store),
+            allocator: allocator.clone(),
+            leases,
+            unregistered: Arc::default(),
+        };
         let mirror = Mirror { node, store, allocator: allocator.clone(), metrics, window };
         let sources = Sources { allocator, leases: watcher.leases.clone(), watcher: watcher.clone() };
         let serves = Arc::new(AtomicBool::new(false));
@@ -112,13 +117,13 @@ impl Node {
         tasks.spawn(Counted::new(&self.polls, worker.run()));
         tasks.spawn(Counted::new(&self.polls, async move {
             let caught_up = async {
-                let read = watcher.read_pools().await.ok()?;
-                keeper.reconcile().await;
-                Some(read)
+                let known = watcher.read().await.ok()?;
+                keeper.catch_up(&known).await;
+                Some(known)
             };
-            let read = tokio::time::timeout(STORE_TIME, caught_up).await.ok().flatten();
+            let known = tokio::time::timeout(STORE_TIME, caught_up).await.ok().flatten();
             ready.store(true, Ordering::Relaxed);
-            tokio::join!(keeper.run(inbox), watcher.run(read), mirror.run());
+            tokio::join!(keeper.run(inbox), watcher.run(known), mirror.run());
         }));
         self.running = Some(Running { sources, tasks, serves });
     }

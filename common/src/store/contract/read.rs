@@ -1,7 +1,7 @@
 //! Reading: single keys, pages, ranges, counts.
 
 use super::{delete, keys, put, value, write};
-use crate::store::{KeyRange, Store, list_all};
+use crate::store::{Event, KeyRange, Store, list_all};
 use std::sync::Arc;
 
 /// A key is itself, and nothing that looks like it.
@@ -114,4 +114,27 @@ pub async fn long_lists(store: Arc<dyn Store>) {
     assert_eq!((all.items.len(), all.more), (N, false));
     assert_eq!(keys(&*store, &range).await.len(), N);
     assert_eq!(store.count(&range).await.expect("counted"), N as u64);
+}
+
+/// Several ranges are read at once, short and long ones, and a watch goes on from there.
+pub async fn several_ranges_at_once(store: Arc<dyn Store>) {
+    const LONG: usize = 1_200;
+    let name = |n: usize| format!("l/{n:04}");
+    let numbers: Vec<usize> = (0..LONG).collect();
+    for chunk in numbers.chunks(100) {
+        write(&*store, chunk.iter().map(|n| put(&name(*n), "x"))).await;
+    }
+    let last = write(&*store, [put("one", "1"), put("one/more", "2")]).await;
+    let ranges = [KeyRange::key("one"), KeyRange::prefix("none/"), KeyRange::prefix("l/")];
+    let snapshot = store.snapshot(&ranges).await.expect("read");
+    let keys =
+        |range: usize| snapshot.ranges[range].iter().map(|entry| entry.key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(0), ["one"]);
+    assert_eq!((&snapshot.ranges[0][0].value[..], snapshot.ranges[0][0].mod_revision), (&b"1"[..], last));
+    assert!(snapshot.ranges[1].is_empty());
+    assert_eq!(keys(2), (0..LONG).map(name).collect::<Vec<_>>());
+    assert!(snapshot.ranges.len() == 3 && snapshot.revision >= last, "{}", snapshot.revision);
+    let mut watch = store.watch(&ranges, snapshot.revision + 1).await.expect("watches");
+    let after = write(&*store, [delete("one")]).await;
+    assert_eq!(watch.recv().await.expect("goes on").expect("works"), Event::Delete("one".to_owned(), after));
 }

@@ -33,7 +33,7 @@ pub async fn keys_expire(store: Arc<dyn Store>) {
     let start = Instant::now();
     let ttl = grant(&*store).await;
     let from = write(&*store, [put_with("t/a", ttl), put_with("t/b", ttl), put("t/c", "stays")]).await;
-    let mut watch = store.watch(&KeyRange::prefix("t/"), from).await.expect("watches");
+    let mut watch = store.watch(&[KeyRange::prefix("t/")], from).await.expect("watches");
     assert_eq!(value(&*store, "t/a").await.as_deref(), Some("alive"));
     deleted(&mut watch, vec!["t/a", "t/b"]).await;
     assert!(start.elapsed() + Duration::from_millis(100) >= TTL, "not before: {:?}", start.elapsed());
@@ -46,7 +46,7 @@ pub async fn keys_expire(store: Arc<dyn Store>) {
 pub async fn renewed_keys_stay(store: Arc<dyn Store>) {
     let ttl = grant(&*store).await;
     let from = write(&*store, [put_with("t/a", ttl)]).await;
-    let mut watch = store.watch(&KeyRange::prefix("t/"), from).await.expect("watches");
+    let mut watch = store.watch(&[KeyRange::prefix("t/")], from).await.expect("watches");
     let mut ticks = interval(TTL / 4);
     for _ in 0..12 {
         ticks.tick().await;
@@ -60,7 +60,7 @@ pub async fn renewed_keys_stay(store: Arc<dyn Store>) {
 pub async fn revoked_keys_go(store: Arc<dyn Store>) {
     let ttl = store.grant_ttl(Duration::from_hours(1)).await.expect("granted");
     let from = write(&*store, [put_with("t/a", ttl), put_with("t/b", ttl)]).await;
-    let mut watch = store.watch(&KeyRange::prefix("t/"), from).await.expect("watches");
+    let mut watch = store.watch(&[KeyRange::prefix("t/")], from).await.expect("watches");
     store.revoke_ttl(ttl).await.expect("revoked");
     assert_eq!((value(&*store, "t/a").await, value(&*store, "t/b").await), (None, None));
     deleted(&mut watch, vec!["t/a", "t/b"]).await;

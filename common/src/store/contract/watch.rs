@@ -18,7 +18,7 @@ pub async fn past_and_present(store: Arc<dyn Store>) {
     let second = write(&*store, [put("w/a", "2")]).await;
     write(&*store, [put("w", "nor this"), put("w0", "nor that")]).await;
     let third = write(&*store, [delete("w/a")]).await;
-    let mut watch = store.watch(&range, first).await.expect("watches");
+    let mut watch = store.watch(std::slice::from_ref(&range), first).await.expect("watches");
     for (value, revision) in [("1", first), ("2", second)] {
         let Event::Put(entry) = next(&mut watch).await else { panic!("a value was written") };
         assert_eq!((entry.key.as_str(), &entry.value[..]), ("w/a", value.as_bytes()));
@@ -53,7 +53,7 @@ pub async fn no_gap_behind_a_list(store: Arc<dyn Store>) {
     };
     let readers = (0..4).map(|_| async {
         let page = store.list(&range, 1_000).await.expect("listed");
-        let mut watch = store.watch(&range, page.revision + 1).await.expect("watches");
+        let mut watch = store.watch(std::slice::from_ref(&range), page.revision + 1).await.expect("watches");
         let mut seen: BTreeMap<String, u32> = page.items.into_iter().map(|entry| (entry.key, 1)).collect();
         while seen.len() < WRITES {
             *seen.entry(next(&mut watch).await.key().to_owned()).or_default() += 1;
@@ -70,7 +70,7 @@ pub async fn many_watchers(store: Arc<dyn Store>) {
     let mut watches = Vec::new();
     for n in 0..20 {
         let range = if n % 2 == 0 { KeyRange::prefix("m/") } else { KeyRange::prefix("n/") };
-        watches.push((n, store.watch(&range, from).await.expect("watches")));
+        watches.push((n, store.watch(std::slice::from_ref(&range), from).await.expect("watches")));
     }
     watches.retain(|(n, _)| n % 3 != 0);
     for n in 1..50 {
@@ -84,11 +84,30 @@ pub async fn many_watchers(store: Arc<dyn Store>) {
     }
 }
 
+/// One watch may be of several ranges, each of them in order.
+pub async fn several_ranges(store: Arc<dyn Store>) {
+    let from = write(&*store, [put("r/a/0", "x"), put("r/b/0", "x"), put("r/c/0", "x")]).await;
+    let ranges = [KeyRange::prefix("r/a/"), KeyRange::key("r/none"), KeyRange::prefix("r/c/")];
+    let mut watch = store.watch(&ranges, from).await.expect("watches");
+    for n in 1..50 {
+        write(&*store, [put(&format!("r/a/{n}"), "x"), put(&format!("r/b/{n}"), "x")]).await;
+        write(&*store, [put(&format!("r/c/{n}"), "x")]).await;
+    }
+    let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for _ in 0..100 {
+        let key = next(&mut watch).await.key().to_owned();
+        seen.entry(key[..4].to_owned()).or_default().push(key);
+    }
+    let all = |range: &str| (0..50).map(|n| format!("{range}{n}")).collect::<Vec<_>>();
+    let expected = ["r/a/", "r/c/"].map(|range| (range.to_owned(), all(range)));
+    assert_eq!(seen, expected.into());
+}
+
 /// A watcher that does not read for long gets everything later, or is told that it can't; never a gap.
 pub async fn a_slow_watcher_misses_nothing_unknowingly(store: Arc<dyn Store>) {
     const WRITES: usize = 20_000;
     let from = write(&*store, [put("s/start", "x")]).await + 1;
-    let mut watch = store.watch(&KeyRange::prefix("s/"), from).await.expect("watches");
+    let mut watch = store.watch(&[KeyRange::prefix("s/")], from).await.expect("watches");
     let numbers: Vec<usize> = (0..WRITES).collect();
     for chunk in numbers.chunks(128) {
         write(&*store, chunk.iter().map(|n| put(&format!("s/{n:05}"), "x"))).await;
@@ -113,7 +132,7 @@ pub(super) async fn what_is_forgotten_is_told(subject: &dyn Subject) {
     let first = write(&*store, [put("c/a", "1")]).await;
     let last = write(&*store, [put("c/a", "2")]).await;
     subject.compact(&*store, last).await;
-    let outcome = match store.watch(&KeyRange::prefix("c/"), first).await {
+    let outcome = match store.watch(&[KeyRange::prefix("c/")], first).await {
         Ok(mut watch) => {
             let first = watch.recv().await;
             assert!(watch.recv().await.is_none(), "a watch ends with its error");
@@ -123,7 +142,7 @@ pub(super) async fn what_is_forgotten_is_told(subject: &dyn Subject) {
     };
     assert!(matches!(outcome, Err(StoreError::Compacted(revision)) if revision == first), "{outcome:?}");
     let page = store.list(&KeyRange::prefix("c/a"), 1).await.expect("what is, is not forgotten");
-    let mut watch = store.watch(&KeyRange::prefix("c/"), page.revision + 1).await.expect("watches");
+    let mut watch = store.watch(&[KeyRange::prefix("c/")], page.revision + 1).await.expect("watches");
     let again = write(&*store, [put("c/a", "3")]).await;
     assert_eq!(next(&mut watch).await.revision(), again);
 }

@@ -52,16 +52,16 @@ impl History {
         *self.lock() = Recent { revisions: VecDeque::new(), floor, events: 0, bytes: 0 };
     }
 
-    /// The changes of a range from a revision on. `revision` tells which was committed last; the watch ends
+    /// The changes of some ranges from a revision on. `revision` tells which was committed last; the watch ends
     /// when its sender is gone.
     pub(super) fn watch(
         &self,
-        range: KeyRange,
+        ranges: Vec<KeyRange>,
         from: Revision,
         revision: watch::Receiver<Revision>,
     ) -> Watch {
         let (events, watch) = mpsc::channel(CHANNEL);
-        tokio::spawn(follow(self.clone(), range, from.max(1), revision, events));
+        tokio::spawn(follow(self.clone(), ranges, from.max(1), revision, events));
         watch
     }
 
@@ -83,7 +83,7 @@ impl History {
 
 async fn follow(
     history: History,
-    range: KeyRange,
+    ranges: Vec<KeyRange>,
     mut next: Revision,
     mut revision: watch::Receiver<Revision>,
     watcher: mpsc::Sender<Result<Event, StoreError>>,
@@ -106,7 +106,8 @@ async fn follow(
             continue;
         };
         next = last + 1;
-        for event in batch.iter().flat_map(|(_, events)| events.iter()).filter(|e| range.contains(e.key())) {
+        let is_in = |event: &&Event| ranges.iter().any(|range| range.contains(event.key()));
+        for event in batch.iter().flat_map(|(_, events)| events.iter()).filter(is_in) {
             if watcher.send(Ok(event.clone())).await.is_err() {
                 return;
             }

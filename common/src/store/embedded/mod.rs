@@ -127,8 +127,8 @@ impl Store for Embedded {
         self.change(Change::Txn(txn)).await
     }
 
-    async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError> {
-        Ok(self.history.watch(range.clone(), from, self.committed.clone()))
+    async fn watch(&self, ranges: &[KeyRange], from: Revision) -> Result<Watch, StoreError> {
+        Ok(self.history.watch(ranges.to_vec(), from, self.committed.clone()))
     }
 
     async fn grant_ttl(&self, ttl: Duration) -> Result<TtlId, StoreError> {

@@ -17,14 +17,16 @@ mod watch;
 
 pub use config::EtcdConfig;
 
-use super::{Compare, Entry, KeyRange, Op, Page, Revision, Store, StoreError, TtlId, Txn, Watch};
+use super::{
+    Compare, Entry, KeyRange, Op, Page, Revision, Snapshot, Store, StoreError, TtlId, Txn, Watch, list_all,
+};
 use crate::fault;
 use async_trait::async_trait;
 use bytes::Bytes;
 use connection::{Connection, Member, Repeat};
 use etcd_client::{
     Compare as EtcdCompare, CompareOp, GetOptions, GetResponse, KeyValue, PutOptions, Txn as EtcdTxn, TxnOp,
-    WatchOptions,
+    TxnOpResponse, WatchOptions,
 };
 use past::Past;
 use std::sync::Arc;
@@ -153,6 +155,36 @@ impl Store for Etcd {
         self.pages(range, limit, KEYS_PAGE, |kv| relative(&self.prefix, kv.key())).await
     }
 
+    async fn snapshot(&self, ranges: &[KeyRange]) -> Result<Snapshot, StoreError> {
+        let options = |range: &KeyRange| {
+            GetOptions::new().with_range(self.absolute(&range.to)).with_limit(to_etcd(PAGE as u64))
+        };
+        let read = |range: &KeyRange| TxnOp::get(self.absolute(&range.from), Some(options(range)));
+        let txn = EtcdTxn::new().and_then(ranges.iter().map(read).collect::<Vec<_>>());
+        let asked = self.past.seen();
+        let answer = self
+            .connection
+            .call(Repeat::Allowed, 0, |mut member: Member| {
+                let txn = txn.clone();
+                async move { member.kv.txn(txn).await }
+            })
+            .await?;
+        self.past.note(asked, answer.header())?;
+        let revision = answer.header().map_or(0, |header| from_etcd(header.revision()));
+        let mut snapshot = Snapshot { ranges: Vec::with_capacity(ranges.len()), revision };
+        for (range, read) in ranges.iter().zip(answer.op_responses()) {
+            let TxnOpResponse::Get(read) = read else {
+                return Err(StoreError::refused("it answers something else"));
+            };
+            let mut entries: Vec<Entry> = read.kvs().iter().map(|kv| entry(&self.prefix, kv)).collect();
+            if let Some(last) = entries.last().filter(|_| read.more()) {
+                entries.extend(list_all(self, &range.after(&last.key)).await?.items);
+            }
+            snapshot.ranges.push(entries);
+        }
+        Ok(snapshot)
+    }
+
     async fn count(&self, range: &KeyRange) -> Result<u64, StoreError> {
         let options = GetOptions::new().with_range(self.absolute(&range.to)).with_count_only();
         Ok(from_etcd(self.read(self.absolute(&range.from), options, 0).await?.count()))
@@ -180,20 +212,20 @@ impl Store for Etcd {
         Ok(answer.header().map_or(0, |header| from_etcd(header.revision())))
     }
 
-    async fn watch(&self, range: &KeyRange, from: Revision) -> Result<Watch, StoreError> {
+    async fn watch(&self, ranges: &[KeyRange], from: Revision) -> Result<Watch, StoreError> {
         let from = from.max(1);
-        let options =
-            WatchOptions::new().with_range(self.absolute(&range.to)).with_start_revision(to_etcd(from));
-        let key = self.absolute(&range.from);
-        let (stream, first) = self
+        let request = |range: &KeyRange| {
+            let options = WatchOptions::new().with_start_revision(to_etcd(from));
+            (self.absolute(&range.from), options.with_range(self.absolute(&range.to)))
+        };
+        let requests: Vec<_> = ranges.iter().map(request).collect();
+        let opened = self
             .connection
-            .call(Repeat::Allowed, from, |member: Member| {
-                watch::open(member, key.clone(), from, options.clone())
-            })
+            .call(Repeat::Allowed, from, |member: Member| watch::open(member, requests.clone(), from))
             .await?;
         let (events, watch) = mpsc::channel(CHANNEL);
         let interruptions = Arc::clone(&self.connection.interruptions);
-        tokio::spawn(watch::follow(stream, first, from, self.prefix.clone(), events, interruptions));
+        tokio::spawn(watch::follow(opened, from, self.prefix.clone(), events, interruptions));
         Ok(watch)
     }
 

@@ -12,41 +12,72 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-/// Opens a stream, and reads the server's first answer on it.
+/// A stream that watches, and what came on it already.
+pub(super) struct Opened {
+    stream: WatchStream,
+    answers: Vec<WatchResponse>,
+}
+
+/// Opens a stream for some ranges, each with its first key, and reads the server's answer for each of them.
 pub(super) async fn open(
     mut member: Member,
-    key: Vec<u8>,
+    ranges: Vec<(Vec<u8>, WatchOptions)>,
     from: Revision,
-    options: WatchOptions,
-) -> Result<(WatchStream, WatchResponse), Error> {
+) -> Result<Opened, Error> {
+    let mut unanswered = ranges.len();
+    let mut ranges = ranges.into_iter();
+    let (key, options) = ranges.next().unwrap_or_default();
     let mut stream = member.watch.watch(key, Some(options)).await?;
-    let Some(first) = stream.message().await? else {
-        return Err(Status::unavailable("the watch ended before it began").into());
-    };
-    if first.canceled() && first.compact_revision() == 0 {
-        // A stale token is told in this way.
-        return Err(Status::unauthenticated(first.cancel_reason().to_owned()).into());
+    for (key, options) in ranges {
+        stream.watch(key, Some(options)).await?;
     }
-    // A server that has not come so far yet, or went back, would keep silent until it has, and say nothing of what
-    // happens until then.
-    let revision = first.header().map_or(0, |header| from_etcd(header.revision()));
-    if !first.canceled() && revision.saturating_add(1) < from {
-        return Err(Status::unavailable(format!("the server is at revision {revision}")).into());
+    let mut answers = Vec::new();
+    while unanswered > 0 {
+        let Some(answer) = stream.message().await? else {
+            return Err(Status::unavailable("the watch ended before it began").into());
+        };
+        unanswered -= usize::from(answer.created());
+        let ended = answer.canceled();
+        if ended && answer.compact_revision() == 0 {
+            // A stale token is told in this way.
+            return Err(Status::unauthenticated(answer.cancel_reason().to_owned()).into());
+        }
+        // A server that has not come so far yet, or went back, would keep silent until it has, and say nothing of what
+        // happens until then.
+        let revision = answer.header().map_or(0, |header| from_etcd(header.revision()));
+        if !ended && revision.saturating_add(1) < from {
+            return Err(Status::unavailable(format!("the server is at revision {revision}")).into());
+        }
+        answers.push(answer);
+        if ended {
+            break;
+        }
     }
-    Ok((stream, first))
+    Ok(Opened { stream, answers })
 }
 
 /// Passes on what a stream brings, until it ends or nobody listens any more.
 pub(super) async fn follow(
-    mut stream: WatchStream,
-    first: WatchResponse,
+    Opened { mut stream, answers }: Opened,
     from: Revision,
     prefix: String,
     watcher: mpsc::Sender<Result<Event, StoreError>>,
     interruptions: Arc<AtomicU64>,
 ) {
-    let mut answer = first;
-    loop {
+    let mut answers = answers.into_iter();
+    let error = loop {
+        let answer = if let Some(answer) = answers.next() {
+            answer
+        } else {
+            tokio::select! {
+                next = stream.message() => match next {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) => break lost("the stream ended"),
+                    Err(error) => break store_error("watch", &error, from),
+                },
+                () = watcher.closed() => return,
+            }
+        };
         for event in answer.events() {
             if let Some(event) = changed(&prefix, event)
                 && watcher.send(Ok(event)).await.is_err()
@@ -54,26 +85,13 @@ pub(super) async fn follow(
                 return;
             }
         }
-        let error = if answer.canceled() {
-            canceled(&answer, from)
-        } else {
-            tokio::select! {
-                next = stream.message() => match next {
-                    Ok(Some(next)) => {
-                        answer = next;
-                        continue;
-                    }
-                    Ok(None) => lost("the stream ended"),
-                    Err(error) => store_error("watch", &error, from),
-                },
-                () = watcher.closed() => return,
-            }
-        };
-        interruptions.fetch_add(1, Ordering::Relaxed);
-        // Nobody listens if this fails.
-        let _ = watcher.send(Err(error)).await;
-        return;
-    }
+        if answer.canceled() {
+            break canceled(&answer, from);
+        }
+    };
+    interruptions.fetch_add(1, Ordering::Relaxed);
+    // Nobody listens if this fails.
+    let _ = watcher.send(Err(error)).await;
 }
 
 fn canceled(answer: &WatchResponse, from: Revision) -> StoreError {
