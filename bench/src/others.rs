@@ -53,7 +53,7 @@ fn write_node(
     txns.put(keys::node(&node), record::encode(&Node { instance, boot, started: 1_700_000_000_000 }));
     for block in number * blocks..(number + 1) * blocks {
         let unit = space.unit_at(u128::try_from(block)?).context("the pool has so many blocks")?;
-        txns.put(keys::lease(pool, unit), record::encode(&Lease { node: node.to_string() }));
+        txns.put(keys::lease(pool, unit), record::encode(&Lease::of_node(node.as_str())));
         txns.put(keys::block(&node, pool, unit), record::encode(&mirror(unit, block, held)?));
     }
     Ok(())
@@ -75,7 +75,7 @@ fn mirror(unit: Unit, block: usize, held: u32) -> Result<BlockMirror> {
         })
     };
     let held = (0..held).map(holder).collect::<Result<_>>()?;
-    Ok(BlockMirror { prefix: unit.net().prefix_len(), held })
+    Ok(BlockMirror { prefix: unit.net().prefix_len(), held, ..BlockMirror::default() })
 }
 
 /// Writes, gathered into transactions.

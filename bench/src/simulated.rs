@@ -171,6 +171,7 @@ fn ask(node: &NodeName, pod: usize) -> Result<Ask> {
         namespace: PodText::new("shop")?,
         pod: PodText::new(format!("web-6f7d9c5b8d-{pod:05}"))?,
         families: vec![Family::V4],
+        choice: None,
         pool: None,
         addresses: Vec::new(),
         network: Some("pods".to_owned()),

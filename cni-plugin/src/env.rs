@@ -1,7 +1,9 @@
 //! What the runtime says in the environment: the command, the container, and `CNI_ARGS`.
 
 use common::name::{ContainerId, IfName, NameError, PodText};
+use common::wire::node::annotation;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
@@ -102,6 +104,8 @@ pub struct CniArgs {
     pub pod: Option<PodText>,
     /// `IP`: addresses asked for, separated by commas.
     pub ips: Vec<IpAddr>,
+    /// The annotations that choose pools, under their own names.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A call of the plugin.
@@ -206,6 +210,9 @@ impl CniArgs {
                 "K8S_POD_NAMESPACE" => args.namespace = Some(pod_text(key, value)?),
                 "K8S_POD_NAME" => args.pod = Some(pod_text(key, value)?),
                 "IP" => args.ips = addresses(value)?,
+                _ if annotation::ALL.contains(&key) => {
+                    args.annotations.insert(key.to_owned(), value.to_owned());
+                }
                 _ => {}
             }
         }

@@ -12,6 +12,8 @@ use tokio::time::{Instant, timeout};
 
 /// How long a request waits for a block to be leased.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for another node to give an address back, before asking again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long, if a resting address could be given instead.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -33,6 +35,12 @@ pub enum AllocationError {
     /// No block was leased in time.
     #[error("{0}, and no block was leased in time")]
     TimedOut(AllocateError),
+    /// The pools that the pod names give no address.
+    #[error("no address can be given")]
+    Chosen(#[source] LeaseError),
+    /// No address of the pools that the pod names was leased in time.
+    #[error("no address of the pools that the pod names was leased in time")]
+    ChosenTimedOut,
     /// The allocator failed.
     #[error(transparent)]
     Allocator(#[from] AllocatorError),
@@ -52,6 +60,34 @@ pub struct Sources {
 impl Sources {
     /// Gives an attachment the addresses that it asks for.
     pub async fn allocate(&self, ask: Ask) -> Result<Vec<AssignedAddress>, AllocationError> {
+        if ask.choice.is_some() { self.allocate_chosen(ask).await } else { self.allocate_stocked(ask).await }
+    }
+
+    /// From the pools that the pod names. Of these the node holds nothing ahead of need, but what was kept for a pod
+    /// and is not given back yet.
+    async fn allocate_chosen(&self, ask: Ask) -> Result<Vec<AssignedAddress>, AllocationError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let kept = ask.clone();
+            let kept = self.allocator.run(move |state, now| state.give_kept(&kept, now)).await?;
+            if let Some(given) = kept.map_err(AllocationError::Refused)? {
+                return Ok(given);
+            }
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match timeout(patience, self.leases.addresses(ask.clone())).await {
+                Ok(Ok(given)) => return Ok(given),
+                Ok(Err(LeaseError::Elsewhere { .. })) if Instant::now() + PAUSE < deadline => {
+                    // The pod before was stopped just now, and its node is about to give the address back.
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(Err(LeaseError::Refused(refused))) => return Err(AllocationError::Refused(refused)),
+                Ok(Err(error)) => return Err(AllocationError::Chosen(error)),
+                Err(_) => return Err(AllocationError::ChosenTimedOut),
+            }
+        }
+    }
+
+    async fn allocate_stocked(&self, ask: Ask) -> Result<Vec<AssignedAddress>, AllocationError> {
         let deadline = Instant::now() + PATIENCE;
         let mut asked_for_pool = false;
         loop {
@@ -63,7 +99,7 @@ impl Sources {
                 AllocateError::NothingFree { pool, family, resting, .. } => {
                     (Want::Any(Need { pool: pool.clone(), family: *family }), *resting)
                 }
-                AllocateError::NotLeased { block, .. } => (Want::Exactly(block.clone()), false),
+                AllocateError::NotLeased { pool, unit, .. } => (Want::Exactly(pool.clone(), *unit), false),
                 AllocateError::NoPool { .. } if !asked_for_pool => {
                     // It may have been made just now, or while the store was not reachable.
                     asked_for_pool = true;
@@ -101,7 +137,10 @@ impl Sources {
                 let low = outcome
                     .iter()
                     .flatten()
-                    .any(|given: &AssignedAddress| state.is_low(&given.pool, Family::of(given.address)));
+                    .filter_map(|given: &AssignedAddress| {
+                        Some((given.pool.coil()?, Family::of(given.address)))
+                    })
+                    .any(|(pool, family)| state.is_low(pool, family));
                 (outcome, low)
             })
             .await?;

@@ -37,6 +37,8 @@ pub struct Signals {
     pub blocks: Notify,
     /// A pool runs low.
     pub low: Notify,
+    /// An address of a namespace's pool was freed.
+    pub freed: Notify,
     /// Commits so far.
     pub commits: AtomicU64,
     /// Commits that failed so far.
@@ -149,6 +151,9 @@ impl Worker {
     fn announce(&self, changes: &[Change]) {
         if !changes.is_empty() {
             self.signals.changed.notify_one();
+        }
+        if changes.iter().any(Change::frees_a_lease) {
+            self.signals.freed.notify_one();
         }
         if changes.iter().any(Change::is_about_blocks) {
             self.signals.blocks.notify_one();

@@ -112,7 +112,7 @@ mod tests {
         let mut journal = Journal::open(&dir.path().join("journal")).expect("journal");
         let mut state = State::new(SETTINGS, 0);
         let unit = Unit::containing("10.0.0.0".parse().expect("address"), 4);
-        let id = BlockId { pool: PoolName::default_pool(), unit };
+        let id = BlockId { pool: PoolName::default_pool().into(), unit };
         let held = vec![record(1, "goes", Some("/nonexistent/ns")), record(2, "stays", dir.path().to_str())];
         state.add_block(&id, 7, Standing::Open, &Pool::of_subnets(vec![unit.net()]), held, 0);
         state.set_boot("a".to_owned());

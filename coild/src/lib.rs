@@ -5,12 +5,13 @@
 //! * [`allocator`]: the one task that changes it; [`answering`]: the thread that it shares with the sockets
 //! * [`mirror`], [`lease_keeper`], [`watcher`], [`presence`]: the store's side
 //! * [`reconcile`], [`sandboxes`], [`cri`], [`boot`], [`routes`]: what runs on the machine
-//! * [`allocate`]: the use case
+//! * [`allocate`], [`annotations`]: the use case, and the pools that a pod chooses
 //! * [`api`], [`metrics`]: what others see
 //! * [`daemon`]: all of it together
 
 pub mod allocate;
 pub mod allocator;
+pub mod annotations;
 pub mod answering;
 pub mod api;
 pub mod boot;

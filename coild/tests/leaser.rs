@@ -51,7 +51,7 @@ async fn several_blocks_are_one_transaction_and_lie_together() {
     assert_eq!(store.count(&keys::leases(&need().pool)).await.expect("read"), 3);
     assert_eq!(store.count(&keys::blocks(&name)).await.expect("read"), 3);
     for Leased { unit, token } in leased {
-        assert!(node.release(&BlockId { pool: need().pool, unit }, token).await.expect("released"));
+        assert!(node.release(&BlockId { pool: need().pool.into(), unit }, token).await.expect("released"));
     }
     assert_eq!(store.count(&keys::leases(&need().pool)).await.expect("read"), 0);
     assert_eq!(store.count(&keys::blocks(&name)).await.expect("read"), 0);
@@ -107,13 +107,13 @@ async fn a_pool_that_changed_since_it_was_read_is_read_anew() {
     let (_, leased) = node.lease_any(&need(), 1, &BTreeSet::new()).await.expect("the new block");
     assert_eq!(units(&leased), BTreeSet::from([second]));
     write(store.as_ref(), &Pool { disabled: true, ..pool("10.0.0.0/26") }).await;
-    let third = BlockId { pool: need().pool, unit: Unit::containing([10, 0, 0, 32].into(), 4) };
+    let third = Unit::containing([10, 0, 0, 32].into(), 4);
     let closed = node.lease_any(&need(), 1, &BTreeSet::new()).await;
     assert!(matches!(closed, Err(LeaseError::NoPool(_))), "{closed:?}");
-    let closed = node.lease_exactly(&third).await;
+    let closed = node.lease_exactly(&need().pool, third).await;
     assert!(matches!(closed, Err(LeaseError::NoPool(_))), "{closed:?}");
     write(store.as_ref(), &pool("10.0.0.0/26")).await;
-    assert_eq!(node.lease_exactly(&third).await.expect("leased").1.unit, third.unit);
-    let taken = node.lease_exactly(&BlockId { unit: second, ..third }).await;
+    assert_eq!(node.lease_exactly(&need().pool, third).await.expect("leased").1.unit, third);
+    let taken = node.lease_exactly(&need().pool, second).await;
     assert!(matches!(taken, Err(LeaseError::BlockTaken(..))), "{taken:?}");
 }

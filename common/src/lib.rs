@@ -1,6 +1,7 @@
 //! What every Coil program shares.
 //!
 //! * [`name`]: names that are valid once parsed
+//! * [`pool_id`]: which pool, of either kind
 //! * [`ipam`]: the allocator core, pure
 //! * [`store`]: the datastore, its keys and records (feature `store`)
 //! * [`wire`]: bodies of the REST APIs
@@ -11,7 +12,8 @@
 //! * [`fault`]: points at which the tests end a process (feature `failpoints`)
 //! * [`openapi`]: what descriptions of an API say of texts that have a form (feature `openapi`)
 //!
-//! Each module uses only what stands before it: `name` → `ipam` → `store`; `wire` uses `name` and `ipam`.
+//! Each module uses only what stands before it: `name` → `pool_id` → `ipam` → `store`; `wire` uses
+//! the first three.
 //! With default features there is no runtime, no store and no socket here, so that the plugin stays small.
 
 pub mod clock;
@@ -23,6 +25,7 @@ pub mod ipam;
 pub mod name;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod pool_id;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "store")]

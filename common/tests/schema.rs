@@ -2,9 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use common::ipam::{Pool, Unit};
-use common::name::{NodeName, PoolName};
-use common::store::record::{self, Alive, BlockMirror, Evict, Lease, Node, Plan, Restored, Schema};
+use common::ipam::{Family, NamespacePool, Pool, ServicePool, Unit};
+use common::name::{NodeName, PodText, PoolName};
+use common::pool_id::Scoped;
+use common::store::record::{self, Alive, BlockMirror, Evict, Fixed, Lease, Node, Plan, Restored, Schema};
 use common::store::{Txn, keys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -74,6 +75,13 @@ fn examples_are_what_the_code_reads_and_writes() {
     documents::<Node>("node/<node>", &keys::node(&node));
     documents::<Alive>("alive/<node>", &keys::alive(&node));
     let address = "10.64.0.21".parse().expect("address");
+    let scoped = |name| {
+        let text = |text| PodText::new(text).expect("text");
+        Scoped { namespace: text("team"), name: text(name) }
+    };
+    documents::<NamespacePool>("nspool/<namespace>/<pool>", &keys::namespace_pool(&scoped("web")));
+    documents::<ServicePool>("svcpool/<namespace>/<pool>", &keys::service_pool(&scoped("front")));
+    documents::<Fixed>("fixed/<namespace>/<pod>/<family>", &keys::fixed(&scoped("db-0"), Family::V4));
     documents::<Evict>("evict/<node>/<address>", &keys::evict(&node, address));
     let (_, pool) = example("pool/<pool>");
     let pool: Pool = record::decode("pool/default", pool.as_bytes()).expect("a pool");
@@ -103,7 +111,7 @@ fn every_record_is_named() {
         .lines()
         .filter_map(|line| line.strip_prefix("pub struct "))
         .filter_map(|rest| rest.split([' ', '{', '<']).next())
-        .filter(|name| *name != "Allocation")
+        .filter(|name| !matches!(*name, "Allocation" | "Claim"))
         .collect();
     assert!(records.len() >= 7, "the records are still found in the code: {records:?}");
     for name in records {

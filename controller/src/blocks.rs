@@ -7,6 +7,7 @@ use crate::pools::{self, Stored};
 use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::name::{NodeName, PoolName};
+use common::pool_id::PoolId;
 use common::store::record::{self, BlockMirror, Lease};
 use common::store::{Entry, KeyRange, Page, Store, keys};
 use common::wire::admin::{BlockView, List};
@@ -30,7 +31,7 @@ pub(crate) struct Leased {
     /// The key by which it was found.
     pub(crate) key: String,
     pub(crate) node: NodeName,
-    pub(crate) pool: PoolName,
+    pub(crate) pool: PoolId,
     pub(crate) net: IpNet,
     pub(crate) mirror: BlockMirror,
 }
@@ -148,7 +149,7 @@ async fn holders(store: &dyn Store, pool: &PoolName) -> Result<BTreeSet<NodeName
     loop {
         let found = store.list(&range, LEASES).await?;
         for entry in &found.items {
-            let Lease { node } = record::decode(&entry.key, &entry.value)?;
+            let Lease { node, .. } = record::decode(&entry.key, &entry.value)?;
             nodes.extend(NodeName::new(node).ok());
         }
         match found.items.last().filter(|_| found.more) {
@@ -207,7 +208,7 @@ async fn read_leases(
             tracing::error!(key = entry.key, "a lease whose key is not understood");
             continue;
         };
-        let Lease { node } = record::decode(&entry.key, &entry.value)?;
+        let Lease { node, .. } = record::decode(&entry.key, &entry.value)?;
         let Ok(node) = NodeName::new(node) else { continue };
         by_node.entry(node.clone()).or_default().push(unit);
         let mirror = BlockMirror::default();

@@ -1,7 +1,8 @@
 //! Why a use case does not do what it was asked. The texts say what to do next, in the words of coilctl.
 
-use common::ipam::{Family, PoolError, SpaceError};
+use common::ipam::{Family, PoolError, Range, SpaceError};
 use common::name::{NodeName, PoolName};
+use common::pool_id::Scoped;
 use common::store::StoreError;
 use common::store::record::RecordError;
 use common::store::retry::IsConflict;
@@ -49,6 +50,16 @@ pub enum Error {
         pool: PoolName,
         /// Its subnet.
         other: IpNet,
+    },
+    /// A subnet has addresses of a namespace's pool.
+    #[error("subnet {subnet} overlaps {range} of namespace pool {pool}; an address belongs to one pool only")]
+    OverlapsNamespacePool {
+        /// The subnet asked for.
+        subnet: IpNet,
+        /// The namespace's pool.
+        pool: Scoped,
+        /// Its range.
+        range: Range,
     },
     /// The pool has the subnet.
     #[error("subnet {subnet} is in pool {pool} already")]

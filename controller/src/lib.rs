@@ -6,6 +6,7 @@
 //! * [`audit`]: a line in the log for each change
 //! * [`blocks`]: which node leases which block, and what their mirrors show
 //! * [`pools`]: pools are made, changed, shown and deleted here, and nowhere else
+//! * [`ip_pools`]: likewise the pools of namespaces and services
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
 //! * [`metrics`]: the numbers for Prometheus
@@ -22,6 +23,7 @@ pub mod auth;
 pub mod blocks;
 pub mod config;
 pub mod error;
+pub mod ip_pools;
 pub mod metrics;
 pub mod nodes;
 pub mod paging;

@@ -2,8 +2,9 @@
 //! cut short is seen, and finished by asking again.
 //!
 //! Invariant: a lease is removed only together with the node's index of it, and only that very lease: the
-//! transaction compares both create revisions.
+//! transaction compares both. An address that is kept for a pod stays kept.
 
+use crate::addresses;
 use crate::audit;
 use crate::auth::Caller;
 use crate::blocks::mirror;
@@ -12,13 +13,14 @@ use crate::nodes::is_alive;
 use crate::paging::{READ, read_all};
 use common::ipam::{Family, Unit};
 use common::name::NodeName;
-use common::store::record::BlockMirror;
+use common::store::leases::addresses::Kept;
+use common::store::record::{self, BlockMirror};
 use common::store::{Compare, Entry, Op, Store, StoreError, Txn, keys, leases};
 use common::wire::admin::Removal;
 use ipnet::IpNet;
 
-/// Blocks released by one transaction: each takes two compares and two operations.
-const AT_ONCE: usize = (Txn::MAX - 2) / 2;
+/// Blocks released by one transaction: each takes two operations, and two compares, or three if it is kept for a pod.
+const AT_ONCE: usize = (Txn::MAX - 2) / 3;
 /// How often the removal starts over because the node leases blocks, or changes them, meanwhile.
 const ROUNDS: usize = 20;
 
@@ -74,8 +76,8 @@ async fn remove_all(
         }
         let leased = read_leases(store, &blocks).await?;
         let mut txn = leases::unless_alive(node, force);
-        for (block, lease) in blocks.iter().zip(&leased) {
-            txn = leases::reclaim(txn, node, block, lease.as_ref());
+        for (block, (lease, kept)) in blocks.iter().zip(&leased) {
+            txn = leases::reclaim(txn, node, block, lease.as_ref(), kept.as_ref());
         }
         store.txn(txn).await?;
         for block in &blocks {
@@ -93,20 +95,25 @@ async fn remove_all(
     Ok(())
 }
 
+/// A lease, and by what its address is kept for its pod.
+type Leased = (Option<Entry>, Option<Kept>);
+
 /// The leases that the index keys name.
-async fn read_leases(store: &dyn Store, blocks: &[Entry]) -> Result<Vec<Option<Entry>>, Error> {
-    let keys = blocks.iter().map(|block| {
-        let (_, pool, first) = keys::parse_block(&block.key)?;
-        // A unit is named by its first address, whatever its size.
-        Some(keys::lease(&pool, Unit::containing(first, 0)))
-    });
-    read_all(keys.map(|key| async move {
-        match key {
-            Some(key) => Ok(store.get(&key).await?),
-            None => Ok(None),
-        }
-    }))
-    .await
+async fn read_leases(store: &dyn Store, blocks: &[Entry]) -> Result<Vec<Leased>, Error> {
+    read_all(blocks.iter().map(|block| read_lease(store, block))).await
+}
+
+async fn read_lease(store: &dyn Store, block: &Entry) -> Result<Leased, Error> {
+    let Some((_, pool, first)) = keys::parse_block(&block.key) else { return Ok((None, None)) };
+    // A unit is named by its first address, whatever its size.
+    let unit = Unit::containing(first, 0);
+    let Some(entry) = store.get(&keys::lease(&pool, unit)).await? else { return Ok((None, None)) };
+    let kept = match record::decode(&entry.key, &entry.value) {
+        Ok(lease) => addresses::kept(store, &pool, unit, &lease).await?,
+        // Whose it is can't be told, and so it stays.
+        Err(_) => None,
+    };
+    Ok((Some(entry), kept))
 }
 
 fn net_of(block: &Entry, mirror: Option<&BlockMirror>) -> Option<IpNet> {

@@ -73,7 +73,7 @@ pub async fn run(
         () = &mut shutdown => return Ok(()),
     }
     let listeners = listen(&listening.binds, tls).await?;
-    serve(listeners, router(Context { store, authentication }), limits(), shutdown).await;
+    serve(listeners, router(Context::new(store, authentication)), limits(), shutdown).await;
     Ok(())
 }
 
@@ -179,7 +179,7 @@ pub async fn run_standalone(
             () = appeared(&socket) => {}
             () = until_stopped() => {}
         }
-        let router = router(Context { store, authentication });
+        let router = router(Context::new(store, authentication));
         serve(listeners, router, limits(), until_stopped()).await;
     };
     let daemon = async {

@@ -13,6 +13,7 @@ mod disk_full;
 mod etcd_outage;
 mod fenced;
 mod instance;
+mod ip_pools;
 mod journal_lost;
 mod openapi;
 mod orphans;

@@ -9,7 +9,8 @@ use crate::machine::Machine;
 use crate::place::Place;
 use crate::tools::run;
 use anyhow::{Context, Result};
-use common::name::{NodeName, PoolName};
+use common::name::NodeName;
+use common::pool_id::PoolId;
 use common::store::keys;
 use common::store::record::{self, BlockMirror, Lease};
 use common::wire::admin::{List, PoolView};
@@ -107,7 +108,7 @@ impl Cluster {
         Ok(blocks.map(|(pool, first, mirror)| ((pool, first), mirror.held.len())).collect())
     }
 
-    fn blocks(&self, node: &str) -> Result<Vec<(PoolName, IpAddr, BlockMirror)>> {
+    fn blocks(&self, node: &str) -> Result<Vec<(PoolId, IpAddr, BlockMirror)>> {
         let named = |(key, value): (String, String)| {
             let (_, pool, first) =
                 keys::parse_block(&key).with_context(|| format!("{key} names no block"))?;

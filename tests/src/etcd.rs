@@ -1,5 +1,6 @@
 //! A real etcd cluster of one member or more, on free ports.
 
+use crate::http::Http;
 use crate::place::Place;
 use crate::process::Process;
 use crate::tools::{directory, find, run};
@@ -152,6 +153,11 @@ impl Etcd {
         self.run()
     }
 
+    /// How many calls of a gRPC method all members have answered since they were started. On this machine only.
+    pub fn calls(&self, method: &str) -> Result<u64> {
+        self.members.iter().map(|member| member.calls(method)).sum()
+    }
+
     /// A command that talks to it, from its place.
     pub fn etcdctl(&self) -> Result<Command> {
         let mut command = self.place.command(find("etcdctl", "etcd-client")?);
@@ -161,6 +167,16 @@ impl Etcd {
 }
 
 impl Member {
+    fn calls(&self, method: &str) -> Result<u64> {
+        let text = Http::Tcp((self.host, self.client).into()).get("/metrics")?.expect(200)?.text();
+        let label = format!("grpc_method=\"{method}\"");
+        let counts = text
+            .lines()
+            .filter(|line| line.starts_with("grpc_server_handled_total{") && line.contains(&label));
+        let value = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        counts.map(|line| value(line).with_context(|| line.to_owned())).sum()
+    }
+
     /// The URL for clients.
     pub fn endpoint(&self) -> String {
         format!("http://{}:{}", self.host, self.client)

@@ -143,7 +143,7 @@ async fn lease_all(
     space: &Space,
     indices: impl Iterator<Item = u64>,
 ) -> Result<()> {
-    let lease = record::encode(&Lease { node: "filler".to_owned() });
+    let lease = record::encode(&Lease::of_node("filler"));
     let units = indices.map(|index| space.unit_at(u128::from(index)).context("a block of the pool"));
     let puts: Vec<Op> =
         units.map(|unit| Ok(Op::Put(keys::lease(pool, unit?), lease.clone()))).collect::<Result<_>>()?;
@@ -186,7 +186,7 @@ async fn lease_once(rig: &Rig, (bits, _): (u32, &str), round: usize) -> Result<D
     let (_, leased) = node.lease_any(&need, 1, &BTreeSet::new()).await?;
     let time = start.elapsed();
     let leased = leased.first().context("a lease")?;
-    let released = node.release(&BlockId { pool, unit: leased.unit }, leased.token).await?;
+    let released = node.release(&BlockId { pool: pool.into(), unit: leased.unit }, leased.token).await?;
     ensure!(released, "the lease of {} was not there any more", leased.unit);
     Ok(time)
 }

@@ -7,8 +7,9 @@ use crate::field::{Field, FieldError, shortened};
 use crate::result::Dns;
 use common::ipam::Family;
 use common::name::PoolName;
-use common::wire::node::Route;
+use common::wire::node::{Route, annotation};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -156,6 +157,22 @@ pub(super) fn requested_ips(root: &Field<'_>, families: &[Family]) -> Result<Vec
         }
     }
     Ok(ips)
+}
+
+/// What the runtime tells of the pod's annotations by the capability `io.kubernetes.cri.pod-annotations` (containerd's
+/// name for it). Annotations of others are none of our business, whatever they hold.
+pub(super) fn pod_annotations(root: &Field<'_>) -> Result<BTreeMap<String, String>, FieldError> {
+    let mut field = Some(root.clone());
+    for name in ["runtimeConfig", "io.kubernetes.cri.pod-annotations"] {
+        field = field.map(|field| field.get(name)).transpose()?.flatten();
+    }
+    let mut annotations = BTreeMap::new();
+    for name in annotation::ALL {
+        if let Some(value) = field.as_ref().map(|field| field.get(name)).transpose()?.flatten() {
+            annotations.insert(name.to_owned(), value.text()?.to_owned());
+        }
+    }
+    Ok(annotations)
 }
 
 pub(super) fn dns(root: &Field<'_>) -> Result<Dns, FieldError> {

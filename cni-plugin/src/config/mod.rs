@@ -15,6 +15,7 @@ use common::name::{NetworkName, PoolName};
 use common::wire::node::{AttachmentId, Route};
 use keys::Keys;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,6 +77,8 @@ pub struct NetworkConfig {
     pub routes: Option<Vec<Route>>,
     /// Addresses asked for by the `ips` capability or `args.cni.ips`.
     pub ips: Vec<IpAddr>,
+    /// The pod's annotations that choose its pools, by the capability `io.kubernetes.cri.pod-annotations`.
+    pub annotations: BTreeMap<String, String>,
     /// Name servers and search domains, passed on.
     pub dns: Dns,
     document: Value,
@@ -111,6 +114,7 @@ impl NetworkConfig {
             mtu: keys.mtu(&families)?,
             routes: keys.routes(&families)?,
             ips: keys::requested_ips(&root, &families)?,
+            annotations: keys::pod_annotations(&root)?,
             dns: keys::dns(&root)?,
             families,
             document: Value::Null,

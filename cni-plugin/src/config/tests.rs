@@ -164,6 +164,28 @@ fn requested_addresses_come_with_or_without_a_prefix() {
 }
 
 #[test]
+fn annotations_that_choose_pools() {
+    let extra =
+        |annotations: Value| json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations}});
+    let given = json!({"hcipam_ns_ippool": "a,b", "hcipm_ip_fixed": "true", "other": {"of": "no matter"}});
+    let annotations = parse(main_with(&extra(given))).expect("valid").annotations;
+    let pairs: Vec<(&str, &str)> =
+        annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(pairs, [("hcipam_ns_ippool", "a,b"), ("hcipm_ip_fixed", "true")]);
+    for none in [json!(null), json!({})] {
+        assert!(parse(main_with(&extra(none))).expect("valid").annotations.is_empty());
+    }
+    let key = "runtimeConfig.io.kubernetes.cri.pod-annotations";
+    for (wrong, message) in [
+        (json!(["a"]), format!("{key}: [\"a\"] is not an object")),
+        (json!({"hcipm_ip_fixed": true}), format!("{key}.hcipm_ip_fixed: true is not a text")),
+    ] {
+        let error = parse(main_with(&extra(wrong))).expect_err(&message);
+        assert!(error.starts_with(&message), "{error}");
+    }
+}
+
+#[test]
 fn valid_attachments() {
     let list = json!([{"containerID": "a", "ifname": "eth0"}, {"containerID": "b", "ifname": "net1"}]);
     let config = parse(main_with(&json!({ "cni.dev/valid-attachments": list }))).expect("valid");

@@ -14,6 +14,7 @@ use crate::result::{AddResult, AssignedIp, Interface};
 use common::ipam::Family;
 use common::wire::node::{AddressReply, AllocateRequest, AssignedAddress, Route};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
@@ -70,7 +71,15 @@ pub fn request(
         addresses,
         network: Some(config.network.as_str().to_owned()),
         netns: target.netns.as_ref().and_then(|path| path.to_str()).map(str::to_owned),
+        annotations: annotations(config, target),
     })
+}
+
+/// The pod's annotations that choose its pools. What the pod itself says goes before the arguments of the call.
+fn annotations(config: &NetworkConfig, target: &Target) -> BTreeMap<String, String> {
+    let mut annotations = target.args.annotations.clone();
+    annotations.extend(config.annotations.clone());
+    annotations
 }
 
 /// The addresses asked for, one of a family at most, IPv4 first.

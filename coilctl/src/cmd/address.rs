@@ -92,11 +92,15 @@ fn show(out: &mut dyn Write, detail: &AddressDetail) -> io::Result<()> {
         AddressState::Free => "free",
         AddressState::Unleased => "unleased: no node leases its block",
         AddressState::Excluded => "excluded: it is never given",
+        AddressState::Kept => "kept: it is fixed, and its pod is away",
     };
     writeln!(out, "State:      {state}")?;
     writeln!(out, "Pool:       {}", detail.pool)?;
     writeln!(out, "Block:      {}", detail.block)?;
     writeln!(out, "Node:       {}", detail.node.as_ref().map_or("none", NodeName::as_str))?;
+    if let Some(pod) = &detail.kept_for {
+        writeln!(out, "Kept for:   {}/{}", plain(pod.namespace.as_str()), plain(pod.name.as_str()))?;
+    }
     match &detail.attachment {
         Some(attachment) => show_attachment(out, attachment),
         None => Ok(()),

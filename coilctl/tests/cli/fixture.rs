@@ -2,6 +2,7 @@
 
 use common::clock;
 use common::ipam::Unit;
+use common::name::PoolName;
 use common::server::Bind;
 use common::store::embedded::Embedded;
 use common::store::record::{self, Alive, Allocation, BlockMirror, Lease, Node};
@@ -113,10 +114,10 @@ impl Controller {
     /// A block of 16 with addresses that have been held for three hours.
     pub(crate) fn lease(&self, node: &str, pool: &str, first: &str, offsets: &[u32]) {
         let unit = Unit::containing(first.parse().expect("address"), 4);
-        let (name, pool) = (node.parse().expect("name"), pool.parse().expect("name"));
+        let (name, pool): (_, PoolName) = (node.parse().expect("name"), pool.parse().expect("name"));
         let held = offsets.iter().map(|offset| allocation(*offset)).collect();
-        let mirror = BlockMirror { prefix: unit.net().prefix_len(), held };
-        self.put(keys::lease(&pool, unit), record::encode(&Lease { node: node.to_owned() }));
+        let mirror = BlockMirror { prefix: unit.net().prefix_len(), held, ..BlockMirror::default() };
+        self.put(keys::lease(&pool, unit), record::encode(&Lease::of_node(node)));
         self.put(keys::block(&name, &pool, unit), record::encode(&mirror));
     }
 

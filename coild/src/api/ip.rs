@@ -1,6 +1,7 @@
 //! `/ip`: one address more, which it is, one less.
 
 use super::{ApiError, Context};
+use crate::annotations::Choice;
 use crate::sandboxes::{self, Sighting};
 use crate::state::Ask;
 use axum::body::Bytes;
@@ -90,6 +91,10 @@ const MAX_NETWORK: usize = 512;
 fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
     let mut addresses = request.addresses;
     addresses.extend(request.address.filter(|address| !addresses.contains(address)));
+    let any_family =
+        request.address_type.is_none() && request.address_types.is_empty() && addresses.is_empty();
+    let choice = Choice::of(&request.annotations, &request.pod_namespace, &request.pod_name, any_family)
+        .map_err(ApiError::Malformed)?;
     let mut families = match (request.address_type, request.address_types) {
         (_, types) if !types.is_empty() => types,
         (Some(family), _) => vec![family],
@@ -122,6 +127,7 @@ fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
         namespace: request.pod_namespace,
         pod: request.pod_name,
         families,
+        choice,
         pool: request.pool,
         addresses,
         network,

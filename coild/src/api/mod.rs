@@ -5,6 +5,7 @@ mod node;
 
 use crate::allocate::{AllocationError, Sources};
 use crate::allocator::AllocatorError;
+use crate::lease_keeper::LeaseError;
 use crate::metrics::Metrics;
 use crate::state::AllocateError;
 use axum::Router;
@@ -78,17 +79,22 @@ impl From<BytesRejection> for ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Allocation(AllocationError::Chosen(LeaseError::Outside(_))) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Body(rejection) => rejection.status(),
             Self::UnknownPath | Self::NotAssigned(_) => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Allocator(error) | Self::Allocation(AllocationError::Allocator(error)) => match error {
                 AllocatorError::Journal(_) | AllocatorError::Stopped => StatusCode::INTERNAL_SERVER_ERROR,
             },
-            Self::Allocation(AllocationError::NoBlock { .. } | AllocationError::TimedOut(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotReady(_)
+            | Self::Allocation(
+                AllocationError::NoBlock { .. }
+                | AllocationError::TimedOut(_)
+                | AllocationError::Chosen(_)
+                | AllocationError::ChosenTimedOut,
+            ) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Allocation(AllocationError::Refused(error)) => match error {
                 AllocateError::Held { .. } => StatusCode::CONFLICT,
                 AllocateError::Outside(..) | AllocateError::Reserved(..) => StatusCode::BAD_REQUEST,

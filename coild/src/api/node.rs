@@ -85,8 +85,8 @@ async fn can_give(
     let mut candidates: Vec<(&PoolName, &PoolSummary)> = summary
         .pools
         .iter()
-        .filter(|((name, of), _)| *of == family && chosen(name))
-        .map(|((name, _), counts)| (name, counts))
+        .filter_map(|((id, of), counts)| Some((id.coil().filter(|_| *of == family)?, counts)))
+        .filter(|(name, _)| chosen(name))
         .collect();
     if !named && candidates.iter().any(|(name, _)| **name == default) {
         candidates.retain(|(name, _)| **name == default);

@@ -2,8 +2,8 @@
 
 use super::{Commit, JournalError};
 use crate::state::{BlockId, Change, Holder, Settings, Standing, State};
-use common::ipam::Pool;
-use common::name::PoolName;
+use common::ipam::{Pool, Segment};
+use common::name::{PodText, PoolName};
 use common::store::Revision;
 use std::collections::BTreeMap;
 
@@ -21,7 +21,10 @@ struct Block {
     token: Revision,
     standing: Standing,
     unusable: Vec<(u32, u32)>,
+    segment: Option<Box<Segment>>,
     slots: BTreeMap<u32, Slot>,
+    /// For whom an address that rests is kept.
+    kept: Option<(PodText, PodText)>,
 }
 
 enum Slot {
@@ -34,8 +37,9 @@ impl Image {
         self.sequence = commit.sequence;
         for change in commit.changes {
             match change {
-                Change::PutBlock { id, token, standing, unusable } => {
-                    self.blocks.insert(id, Block { token, standing, unusable, slots: BTreeMap::new() });
+                Change::PutBlock { id, token, standing, unusable, segment } => {
+                    let slots = BTreeMap::new();
+                    self.blocks.insert(id, Block { token, standing, unusable, segment, slots, kept: None });
                 }
                 Change::Stand(id, standing) => self.block(id)?.standing = standing,
                 Change::RemoveBlock(id) => {
@@ -43,6 +47,9 @@ impl Image {
                 }
                 Change::Hold(id, offset, holder) => self.put(id, offset, Slot::Held(holder))?,
                 Change::Rest(id, offset, freed_at) => self.put(id, offset, Slot::Resting(freed_at))?,
+                Change::Keep(id, namespace, pod) => {
+                    self.block(id)?.kept = Some((namespace, pod));
+                }
                 Change::Pools(pools) => self.pools = pools,
                 Change::Boot(boot) => self.boot = Some(boot),
                 Change::Complete => self.complete = true,
@@ -52,7 +59,9 @@ impl Image {
     }
 
     fn put(&mut self, id: BlockId, offset: u32, slot: Slot) -> Result<(), JournalError> {
-        self.block(id)?.slots.insert(offset, slot);
+        let block = self.block(id)?;
+        block.kept = None;
+        block.slots.insert(offset, slot);
         Ok(())
     }
 
@@ -71,7 +80,7 @@ impl Image {
             state.set_boot(boot);
         }
         for (id, block) in self.blocks {
-            state.insert_block(id.clone(), block.token, block.standing, block.unusable);
+            state.insert_block(id.clone(), block.token, block.standing, block.unusable, block.segment);
             for (offset, slot) in block.slots {
                 match slot {
                     Slot::Held(holder) => {
@@ -79,6 +88,9 @@ impl Image {
                     }
                     Slot::Resting(freed_at) => state.restore_resting(&id, offset, freed_at),
                 }
+            }
+            if let Some((namespace, pod)) = block.kept {
+                state.keep(&id, namespace, pod);
             }
         }
         state.touch_all(now);

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 32;
 pub struct Leased {
     /// The block.
     pub unit: Unit,
-    /// Create revision of its lease.
+    /// The revision that made the node its holder.
     pub token: Revision,
 }
 
@@ -79,16 +79,16 @@ impl Leaser {
     }
 
     /// Leases this block. Returns its pool too, as it was when the lease was made.
-    pub async fn lease_exactly(&mut self, id: &BlockId) -> Result<(Pool, Leased), LeaseError> {
+    pub async fn lease_exactly(&mut self, pool: &PoolName, unit: Unit) -> Result<(Pool, Leased), LeaseError> {
         loop {
-            let known = self.known(&id.pool).await?;
-            let open = open_space(&known.pool, id.unit.family()).is_some();
-            if open && let Some(token) = self.create(&id.pool, known.revision, &[id.unit]).await? {
-                return Ok((known.pool, Leased { unit: id.unit, token }));
+            let known = self.known(pool).await?;
+            let open = open_space(&known.pool, unit.family()).is_some();
+            if open && let Some(token) = self.create(pool, known.revision, &[unit]).await? {
+                return Ok((known.pool, Leased { unit, token }));
             }
-            if !self.changed(&id.pool, known.revision).await? {
-                let taken = || LeaseError::BlockTaken(id.unit, id.pool.clone());
-                return Err(if open { taken() } else { LeaseError::NoPool(id.pool.clone()) });
+            if !self.changed(pool, known.revision).await? {
+                let taken = || LeaseError::BlockTaken(unit, pool.clone());
+                return Err(if open { taken() } else { LeaseError::NoPool(pool.clone()) });
             }
         }
     }
@@ -202,7 +202,7 @@ impl Leaser {
         let block = keys::block(&self.node, &id.pool, id.unit);
         for _ in 0..RELEASE_ATTEMPTS {
             let Some(index) = self.store.get(&block).await? else { return Ok(false) };
-            let txn = leases::release(&self.node, &id.pool, id.unit, token, index.mod_revision);
+            let txn = leases::release(&self.node, &id.pool, id.unit, token, index.mod_revision, None);
             match self.store.txn(txn).await {
                 Ok(_) => return Ok(true),
                 Err(StoreError::Conflict) => {}

@@ -7,6 +7,8 @@
 //!
 //! * [`leaser`]: the store's side of it
 
+mod addresses;
+mod give_back;
 pub mod leaser;
 mod protect;
 mod reconcile;
@@ -14,14 +16,17 @@ mod restored;
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::metrics::Metrics;
-use crate::state::{BlockId, Need, Standing, State};
+use crate::state::{AllocateError, Ask, BlockId, Need, Standing, State};
+use addresses::Targets;
 use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::name::{NodeName, PoolName};
 use common::store::record::RecordError;
 use common::store::{Store, StoreError};
+use common::wire::node::AssignedAddress;
 use leaser::{Leased, Leaser};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -58,6 +63,29 @@ pub enum LeaseError {
     /// The block was leased, but could not be journaled.
     #[error(transparent)]
     Allocator(#[from] AllocatorError),
+    /// None of the pools that the pod names gives an address.
+    #[error("{0}")]
+    NoAddress(String),
+    /// The address asked for is in none of the pools that the pod names.
+    #[error("address: {0} is not an address of a pool that the pod names")]
+    Outside(IpAddr),
+    /// The address that is kept for the pod is not given back yet.
+    #[error(
+        "{address} is kept for this pod, and node {} has not given it back yet; if that node is gone, remove it",
+        if .node.is_empty() { "another one" } else { .node }
+    )]
+    Elsewhere {
+        /// The address.
+        address: IpAddr,
+        /// The node that holds its lease; empty if it is being given to another one.
+        node: String,
+    },
+    /// A record of a namespace's pool can't be read.
+    #[error("{0} has a record that this program does not understand")]
+    ChosenRecord(String, #[source] Arc<RecordError>),
+    /// The pod got an address meanwhile.
+    #[error(transparent)]
+    Refused(AllocateError),
     /// The daemon is shutting down.
     #[error("coild is shutting down")]
     Stopped,
@@ -74,12 +102,15 @@ impl From<StoreError> for LeaseError {
 pub enum Want {
     /// Any block.
     Any(Need),
-    /// This block.
-    Exactly(BlockId),
+    /// This block of a pool.
+    Exactly(PoolName, Unit),
 }
+
+type Given = oneshot::Sender<Result<Vec<AssignedAddress>, LeaseError>>;
 
 enum Message {
     Want(Want, oneshot::Sender<Result<(), LeaseError>>),
+    Addresses(Box<Ask>, Given),
     Reconcile,
     Protect,
 }
@@ -93,6 +124,13 @@ impl LeaseRequests {
     pub async fn want(&self, want: Want) -> Result<(), LeaseError> {
         let (reply, outcome) = oneshot::channel();
         self.0.send(Message::Want(want, reply)).await.map_err(|_| LeaseError::Stopped)?;
+        outcome.await.map_err(|_| LeaseError::Stopped)?
+    }
+
+    /// Waits until the keeper has leased addresses in the pools that a pod names and given them to it, or could not.
+    pub async fn addresses(&self, ask: Ask) -> Result<Vec<AssignedAddress>, LeaseError> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.send(Message::Addresses(Box::new(ask), reply)).await.map_err(|_| LeaseError::Stopped)?;
         outcome.await.map_err(|_| LeaseError::Stopped)?
     }
 
@@ -133,6 +171,8 @@ pub struct LeaseKeeper {
     /// What was noted of the store's history then.
     noted: Option<i64>,
     leaser: Leaser,
+    /// The pools of namespaces and services.
+    targets: Targets,
     /// Fewer free addresses than this make the node lease another block.
     low_water: usize,
 }
@@ -160,6 +200,7 @@ impl LeaseKeeper {
             compared: None,
             noted: None,
             leaser,
+            targets: Targets::default(),
             low_water,
         };
         (keeper, LeaseRequests(requests), Inbox(inbox))
@@ -179,6 +220,7 @@ impl LeaseKeeper {
                     None => return,
                 },
                 () = allocator.signals().low.notified() => self.prefetch().await,
+                () = allocator.signals().freed.notified() => self.give_back_all().await,
             }
         }
     }
@@ -188,16 +230,18 @@ impl LeaseKeeper {
         // Those who ask at the same moment have their turn to ask, and are answered together.
         tokio::task::yield_now().await;
         let mut wanted: BTreeMap<Want, Vec<oneshot::Sender<Result<(), LeaseError>>>> = BTreeMap::new();
+        let mut addresses = Vec::new();
         let (mut next, mut at_once) = (Some(first), false);
         while let Some(message) = next {
             match message {
+                Message::Addresses(ask, reply) => addresses.push((ask, reply)),
                 Message::Want(want, reply) => wanted.entry(want).or_default().push(reply),
                 Message::Reconcile => at_once = true,
                 Message::Protect => self.unsure = true,
             }
             next = inbox.try_recv().ok();
         }
-        if at_once || self.is_unsure() && !wanted.is_empty() {
+        if at_once || self.is_unsure() && !(wanted.is_empty() && addresses.is_empty()) {
             self.reconcile().await;
         }
         for (want, mut waiting) in wanted {
@@ -217,6 +261,26 @@ impl LeaseKeeper {
                 }
             }
         }
+        for (ask, reply) in addresses {
+            // Nobody waits for a request that was given up.
+            if !reply.is_closed() {
+                let _ = reply.send(self.lease_chosen(&ask).await);
+            }
+        }
+    }
+
+    async fn lease_chosen(&mut self, ask: &Ask) -> Result<Vec<AssignedAddress>, LeaseError> {
+        if let Some((_, error)) = self.down.as_ref().filter(|_| self.is_down()) {
+            return Err(LeaseError::Store(Arc::clone(error)));
+        }
+        let outcome = self.lease_addresses(ask).await;
+        self.note(&outcome);
+        outcome
+    }
+
+    /// Whether the store failed just now.
+    fn is_down(&self) -> bool {
+        self.down.as_ref().is_some_and(|(since, _)| since.elapsed() < PROBE)
     }
 
     fn is_unsure(&self) -> bool {
@@ -226,9 +290,7 @@ impl LeaseKeeper {
     /// Leases blocks for so many addresses and the low-water mark, in one transaction, and adds them to the state.
     /// Returns how many addresses they have, which may be fewer.
     async fn acquire(&mut self, want: &Want, addresses: usize) -> Result<usize, LeaseError> {
-        if let Some((since, error)) = &self.down
-            && since.elapsed() < PROBE
-        {
+        if let Some((_, error)) = self.down.as_ref().filter(|_| self.is_down()) {
             return Err(LeaseError::Store(Arc::clone(error)));
         }
         let outcome = self.try_acquire(want, addresses).await;
@@ -252,9 +314,9 @@ impl LeaseKeeper {
                 let blocks = addresses.saturating_add(self.low_water).div_ceil(1 << bits.min(Unit::MAX_BITS));
                 (&need.pool, self.leaser.lease_any(need, blocks, &held).await?)
             }
-            Want::Exactly(id) => {
-                let (spec, leased) = self.leaser.lease_exactly(id).await?;
-                (&id.pool, (spec, vec![leased]))
+            Want::Exactly(pool, unit) => {
+                let (spec, leased) = self.leaser.lease_exactly(pool, *unit).await?;
+                (pool, (spec, vec![leased]))
             }
         };
         // If it went back meanwhile, the next reconciliation discards the lease.
@@ -265,7 +327,7 @@ impl LeaseKeeper {
         self.allocator
             .run(move |state, now| {
                 for Leased { unit, token } in leased {
-                    let id = BlockId { pool: pool.clone(), unit };
+                    let id = BlockId { pool: pool.clone().into(), unit };
                     state.add_block(&id, token, Standing::Open, &spec, Vec::new(), now);
                 }
             })
@@ -312,6 +374,7 @@ impl LeaseKeeper {
                 ),
             }
         }
+        self.give_back_all().await;
         self.prefetch().await;
     }
 }

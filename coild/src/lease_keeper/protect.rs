@@ -7,8 +7,9 @@
 use super::reconcile::Leased;
 use super::{LeaseError, LeaseKeeper};
 use crate::state::{BlockId, Standing, State};
-use common::ipam::Pool;
-use common::store::record::{self, Allocation, BlockMirror};
+use common::ipam::{NamespacePool, Pool};
+use common::pool_id::PoolId;
+use common::store::record::{self, BlockMirror, Claim};
 use common::store::{Entry, StoreError, keys, leases};
 use std::collections::BTreeMap;
 
@@ -27,8 +28,8 @@ impl LeaseKeeper {
     /// Protects what is fenced, given the node's indexes in the store.
     pub(super) async fn protect(&self, leased: &Leased) -> Result<Protection, LeaseError> {
         let mut worst = Protection::Complete;
-        for (id, held) in self.allocator.run(|state, _| fenced(state)).await? {
-            worst = worst.max(self.protect_one(&id, held, leased.get(&id)).await?);
+        for (id, fenced) in self.allocator.run(|state, _| fenced(state)).await? {
+            worst = worst.max(self.protect_one(&id, fenced, leased.get(&id)).await?);
         }
         Ok(worst)
     }
@@ -36,13 +37,13 @@ impl LeaseKeeper {
     async fn protect_one(
         &self,
         id: &BlockId,
-        held: Vec<Allocation>,
+        fenced: Fenced,
         index: Option<&(Entry, BlockMirror)>,
     ) -> Result<Protection, LeaseError> {
+        let Fenced { mirror, pod } = fenced;
         let lease = self.store.get(&keys::lease(&id.pool, id.unit)).await?;
         let (txn, then) = match (&lease, index) {
-            (Some(lease), Some((entry, known))) if lease.create_revision == entry.create_revision => {
-                let mirror = BlockMirror { prefix: id.unit.net().prefix_len(), held };
+            (Some(lease), Some((entry, known))) if lease.mod_revision == entry.create_revision => {
                 if *known == mirror {
                     return Ok(Protection::Complete);
                 }
@@ -50,7 +51,7 @@ impl LeaseKeeper {
             }
             (Some(_), _) => {
                 tracing::error!(
-                    pool = %id.pool, block = %id.unit, addresses = held.len(),
+                    pool = %id.pool, block = %id.unit, addresses = mirror.held.len(),
                     "containers of this node hold addresses of a block that another node leases"
                 );
                 let Some((entry, _)) = index else { return Ok(Protection::Barred) };
@@ -60,7 +61,7 @@ impl LeaseKeeper {
                 let Some(pool) = self.pool_of(id).await? else { return Ok(Protection::Barred) };
                 let entry = index.map(|(entry, _)| entry);
                 tracing::info!(pool = %id.pool, block = %id.unit, "claims the lease of a fenced block again");
-                let claim = leases::protect(&self.node, &id.pool, pool.mod_revision, id.unit, entry, held);
+                let claim = leases::protect(&self.node, (&id.pool, &pool), id.unit, entry, pod, &mirror);
                 (claim, Protection::Complete)
             }
         };
@@ -73,20 +74,49 @@ impl LeaseKeeper {
 
     /// The pool of a block, if the block is still one of its units.
     async fn pool_of(&self, id: &BlockId) -> Result<Option<Entry>, LeaseError> {
-        let Some(entry) = self.store.get(&keys::pool(&id.pool)).await? else { return Ok(None) };
-        let pool: Option<Pool> = record::decode(&entry.key, &entry.value).ok();
-        let space = pool.and_then(|pool| pool.space(id.unit.family()).ok());
-        Ok(space.and_then(|space| space.index_of(id.unit)).map(|_| entry))
+        let key = match &id.pool {
+            PoolId::Coil(pool) => keys::pool(pool),
+            PoolId::Namespace(pool) => keys::namespace_pool(pool),
+        };
+        let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
+        let has = match &id.pool {
+            PoolId::Coil(_) => record::decode::<Pool>(&entry.key, &entry.value)
+                .ok()
+                .and_then(|pool| pool.space(id.unit.family()).ok())
+                .is_some_and(|space| space.index_of(id.unit).is_some()),
+            // Those of services are its addresses too.
+            PoolId::Namespace(_) => record::decode::<NamespacePool>(&entry.key, &entry.value)
+                .is_ok_and(|pool| pool.span.range().contains(id.unit.first())),
+        };
+        Ok(has.then_some(entry))
     }
 }
 
+/// What the store should say of a fenced block.
+struct Fenced {
+    mirror: BlockMirror,
+    /// Of an address of a namespace's pool: who holds it.
+    pod: Option<Claim>,
+}
+
 /// The fenced blocks, with the allocations in them.
-fn fenced(state: &State) -> BTreeMap<BlockId, Vec<Allocation>> {
+fn fenced(state: &State) -> BTreeMap<BlockId, Fenced> {
     let fenced = state.leases().into_iter().filter(|(_, (_, standing))| *standing == Standing::Fenced);
-    let mut blocks: BTreeMap<BlockId, Vec<Allocation>> = fenced.map(|(id, _)| (id, Vec::new())).collect();
+    let empty = |id: BlockId| {
+        let (prefix, segment) = (id.unit.net().prefix_len(), state.segment(&id).cloned());
+        (id, Fenced { mirror: BlockMirror { prefix, segment, held: Vec::new() }, pod: None })
+    };
+    let mut blocks: BTreeMap<BlockId, Fenced> = fenced.map(|(id, _)| empty(id)).collect();
     for (id, address, holder) in state.allocations() {
-        if let (Some(held), Some(offset)) = (blocks.get_mut(id), id.unit.offset_of(address)) {
-            held.push(holder.to_record(offset));
+        if let (Some(fenced), Some(offset)) = (blocks.get_mut(id), id.unit.offset_of(address)) {
+            fenced.mirror.held.push(holder.to_record(offset));
+            fenced.pod = id.pool.coil().is_none().then(|| Claim {
+                namespace: holder.namespace.clone(),
+                name: holder.pod.clone(),
+                service_pool: None,
+                fixed: holder.fixed,
+                changed: holder.since,
+            });
         }
     }
     blocks

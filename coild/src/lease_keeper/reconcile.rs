@@ -66,11 +66,16 @@ impl LeaseKeeper {
         leased.retain(|id, _| !known.contains_key(id));
         let mut settled = true;
         for (id, (entry, mirror)) in leased {
-            let done =
-                if complete { self.discard(&id, &entry).await } else { self.adopt(id, &entry, mirror).await };
+            let done = match (complete, id.pool.coil().is_some()) {
+                (true, true) => self.discard(&id, &entry).await,
+                (true, false) => self.give_back_unknown(&id, entry.create_revision).await,
+                (false, _) => self.adopt(id, &entry, mirror).await,
+            };
             match done {
                 Ok(done) => settled &= done,
-                Err(error @ (LeaseError::NoPool(_) | LeaseError::Record(..))) => {
+                Err(
+                    error @ (LeaseError::NoPool(_) | LeaseError::Record(..) | LeaseError::ChosenRecord(..)),
+                ) => {
                     all_read = false;
                     tracing::error!(error = %chain(&error), "a block in the store is left alone");
                 }
@@ -108,7 +113,10 @@ impl LeaseKeeper {
     /// written first, so that a release of it that is still on its way fails. Returns whether it was adopted; it
     /// is not if it changed meanwhile.
     async fn adopt(&mut self, id: BlockId, entry: &Entry, index: BlockMirror) -> Result<bool, LeaseError> {
-        let pool = self.leaser.read_pool(&id.pool).await?;
+        let pool = match id.pool.coil() {
+            Some(pool) => Some(self.leaser.read_pool(pool).await?),
+            None => None,
+        };
         let token = entry.create_revision;
         match self.store.txn(leases::adopt(&id.pool, id.unit, entry, &index)).await {
             Ok(_) => {}
@@ -118,11 +126,15 @@ impl LeaseKeeper {
             }
             Err(error) => return Err(error.into()),
         }
-        let holders = index.held;
+        let (holders, segment) = (index.held, index.segment);
         tracing::info!(pool = %id.pool, block = %id.unit, holders = holders.len(), "adopted a block");
         let quarantined = Standing::Quarantined;
         self.allocator
-            .run(move |state, now| state.add_block(&id, token, quarantined, &pool, holders, now))
+            .run(move |state, now| match (pool, segment) {
+                (Some(pool), _) => state.add_block(&id, token, quarantined, &pool, holders, now),
+                (None, Some(segment)) => state.add_address(&id, token, quarantined, segment, holders, now),
+                (None, None) => {}
+            })
             .await?;
         Ok(true)
     }
@@ -157,5 +169,6 @@ fn parse(entry: &Entry) -> Result<(BlockId, BlockMirror), RecordError> {
     let (_, pool, first) = keys::parse_block(&entry.key).ok_or_else(malformed)?;
     let bits = Family::of(first).bits().checked_sub(mirror.prefix).filter(|bits| *bits <= Unit::MAX_BITS);
     let unit = Unit::containing(first, bits.ok_or_else(malformed)?);
-    if unit.first() == first { Ok((BlockId { pool, unit }, mirror)) } else { Err(malformed()) }
+    let whole = pool.coil().is_some() || mirror.segment.is_some();
+    if unit.first() == first && whole { Ok((BlockId { pool, unit }, mirror)) } else { Err(malformed()) }
 }

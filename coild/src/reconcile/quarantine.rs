@@ -138,7 +138,7 @@ mod tests {
             since: 0,
         };
         let (id, pool) =
-            (BlockId { pool: PoolName::default_pool(), unit }, Pool::of_subnets(vec![unit.net()]));
+            (BlockId { pool: PoolName::default_pool().into(), unit }, Pool::of_subnets(vec![unit.net()]));
         state.add_block(&id, 7, standing, &pool, vec![known], 0);
         state
     }

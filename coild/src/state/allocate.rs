@@ -2,9 +2,11 @@
 
 use super::stock::Stock;
 use super::{BlockId, Change, Holder, Place, Standing, State};
-use common::ipam::{BlockGateway, Family, Pool, TakeError, Unit};
+use crate::annotations::Choice;
+use common::ipam::{BlockGateway, Family, Pool, Segment, TakeError, Unit};
 use common::name::{PodText, PoolName};
-use common::wire::node::{AssignedAddress, AttachmentId};
+use common::wire::node::{AssignedAddress, AttachmentId, Route};
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// What an attachment asks for.
@@ -18,6 +20,8 @@ pub struct Ask {
     pub pod: PodText,
     /// Families to give one address of each; IPv4 first, without repetition, not empty.
     pub families: Vec<Family>,
+    /// The pools that the pod's annotations choose; they go before `pool`.
+    pub choice: Option<Choice>,
     /// The pool; by the pod's namespace if absent.
     pub pool: Option<PoolName>,
     /// These addresses and no others; one of a family at most, each of a family in `families`.
@@ -70,12 +74,14 @@ pub enum AllocateError {
         resting: bool,
     },
     /// The address asked for is in a block that the node does not hold.
-    #[error("{address} is in a block of pool {} that this node does not hold", .block.pool)]
+    #[error("{address} is in a block of pool {pool} that this node does not hold")]
     NotLeased {
         /// The address.
         address: IpAddr,
+        /// The pool.
+        pool: PoolName,
         /// Its block.
-        block: BlockId,
+        unit: Unit,
     },
     /// The address asked for is none of the pool's.
     #[error("address: {0} is not an address of pool {1}")]
@@ -170,9 +176,9 @@ impl State {
         if spec.unusable(unit, &space).iter().any(|(first, last)| (*first..=*last).contains(&offset)) {
             return Err(reserved());
         }
-        let id = BlockId { pool: pool.clone(), unit };
+        let id = BlockId { pool: pool.clone().into(), unit };
         match self.blocks.get(&id) {
-            None => Err(AllocateError::NotLeased { address, block: id }),
+            None => Err(AllocateError::NotLeased { address, pool: pool.clone(), unit }),
             Some(held) if held.standing != Standing::Open => Err(AllocateError::Closed(address)),
             Some(held) if held.block.holder(offset).is_some() => Err(AllocateError::Taken(address)),
             Some(_) => Ok(Place { id, offset }),
@@ -183,7 +189,7 @@ impl State {
     fn choose_next(&self, pool: &PoolName, family: Family, wake: bool) -> Result<Place, AllocateError> {
         let stock = self.stock(pool, family);
         let current = self.current.get(&(pool.clone(), family)).copied();
-        let block = |unit| BlockId { pool: pool.clone(), unit };
+        let block = |unit| BlockId { pool: pool.clone().into(), unit };
         if let Some(id) = stock.and_then(|stock| stock.next(current)).map(block)
             && let Some(offset) = self.blocks.get(&id).and_then(|held| held.block.next_free())
         {
@@ -204,7 +210,7 @@ impl State {
         }
     }
 
-    fn take(&mut self, place: Place, ask: &Ask, now: u64) -> Option<AssignedAddress> {
+    pub(super) fn take(&mut self, place: Place, ask: &Ask, now: u64) -> Option<AssignedAddress> {
         self.sequence += 1;
         let holder = Box::new(Holder {
             sequence: self.sequence,
@@ -213,6 +219,7 @@ impl State {
             pod: ask.pod.clone(),
             network: ask.network.clone(),
             netns: ask.netns.clone(),
+            fixed: ask.choice.as_ref().is_some_and(|choice| choice.fixed) && place.id.pool.coil().is_none(),
             since: now,
         });
         let taken: Result<(), TakeError> =
@@ -220,7 +227,10 @@ impl State {
         debug_assert_eq!(taken, Ok(()), "a place that was chosen is free");
         taken.ok()?;
         let address = place.id.unit.address(place.offset)?;
-        self.current.insert((place.id.pool.clone(), place.id.unit.family()), place.id.unit);
+        if let Some(key) = place.id.stock() {
+            self.current.insert(key, place.id.unit);
+        }
+        self.kept.remove(&place.id);
         self.touch(&place.id, now);
         let details = self.details(&place.id, address);
         self.changes.push(Change::Hold(place.id.clone(), place.offset, holder));
@@ -229,12 +239,30 @@ impl State {
     }
 
     fn details(&self, id: &BlockId, address: IpAddr) -> AssignedAddress {
-        let gateway = self.pools.get(&id.pool).and_then(|pool| block_gateway(pool, id.unit));
+        if let Some(segment) = self.blocks.get(id).and_then(|held| held.segment.as_deref()) {
+            return of_segment(address, segment, id);
+        }
+        let pool = id.pool.coil().and_then(|name| self.pools.get(name));
+        let gateway = pool.and_then(|pool| block_gateway(pool, id.unit));
         let prefix = match gateway {
             Some(_) => id.unit.net().prefix_len(),
             None => id.unit.family().bits(),
         };
-        AssignedAddress { address, prefix, gateway, routes: Vec::new(), pool: id.pool.clone() }
+        AssignedAddress { address, prefix, gateway, routes: Vec::new(), vlan: None, pool: id.pool.clone() }
+    }
+}
+
+/// An address of a namespace's pool, with what its interface needs.
+fn of_segment(address: IpAddr, segment: &Segment, id: &BlockId) -> AssignedAddress {
+    let everything = IpNet::new(Family::of(address).address(0), 0).ok();
+    let route = everything.map(|dst| Route { dst, gw: Some(segment.gateway) });
+    AssignedAddress {
+        address,
+        prefix: segment.prefix,
+        gateway: Some(segment.gateway),
+        routes: Vec::from_iter(route),
+        vlan: Some(segment.vlan),
+        pool: id.pool.clone(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Blocks coming and going, and what the lease keeper and the mirror have to do about them.
 
 use super::{BlockId, Change, Held, Holder, Place, Standing, State};
-use common::ipam::{Block, Family, Pool, Unit};
+use common::ipam::{Block, Family, Pool, Segment, Unit};
 use common::name::PoolName;
+use common::pool_id::PoolId;
 use common::store::Revision;
 use common::store::record::{Allocation, BlockMirror};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ pub struct Need {
 pub struct MirrorItem {
     /// The block.
     pub id: BlockId,
-    /// Create revision of its lease.
+    /// The revision that made the node the holder of its lease.
     pub token: Revision,
     /// Version of the allocations in `record`.
     pub version: u64,
@@ -50,11 +51,42 @@ impl State {
             Ok(space) => pool.unusable(id.unit, &space),
             Err(_) => vec![(0, (1 << id.unit.bits().min(Unit::MAX_BITS)) - 1)],
         };
-        self.changes.push(Change::PutBlock { id: id.clone(), token, standing, unusable: unusable.clone() });
-        self.insert_block(id.clone(), token, standing, unusable);
+        self.add(id, token, standing, unusable, None);
         for record in holders {
             self.hold_recorded(id, record, now);
         }
+    }
+
+    /// Adds an address of a namespace's pool, likewise. `segment` is the network that it is in.
+    pub fn add_address(
+        &mut self,
+        id: &BlockId,
+        token: Revision,
+        standing: Standing,
+        segment: Segment,
+        holders: Vec<Allocation>,
+        now: u64,
+    ) {
+        if self.blocks.contains_key(id) {
+            return;
+        }
+        self.add(id, token, standing, Vec::new(), Some(Box::new(segment)));
+        for record in holders {
+            self.hold_recorded(id, record, now);
+        }
+    }
+
+    fn add(
+        &mut self,
+        id: &BlockId,
+        token: Revision,
+        standing: Standing,
+        unusable: Vec<(u32, u32)>,
+        segment: Option<Box<Segment>>,
+    ) {
+        let (put, runs) = (segment.clone(), unusable.clone());
+        self.changes.push(Change::PutBlock { id: id.clone(), token, standing, unusable: runs, segment: put });
+        self.insert_block(id.clone(), token, standing, unusable, segment);
     }
 
     /// Puts a holder into a block that was rebuilt, unless the address has one. Returns whether it was added.
@@ -82,9 +114,10 @@ impl State {
         token: Revision,
         standing: Standing,
         unusable: Vec<(u32, u32)>,
+        segment: Option<Box<Segment>>,
     ) {
         let block = Block::new(id.unit, unusable);
-        self.put(id, Held { block, token, standing, version: 0, mirrored: 0, behind_since: None });
+        self.put(id, Held { block, token, standing, segment, version: 0, mirrored: 0, behind_since: None });
     }
 
     /// A holder as the journal has it. Returns whether the address was free.
@@ -113,7 +146,7 @@ impl State {
         }
     }
 
-    /// The blocks that the node holds, with the create revisions of their leases.
+    /// The blocks that the node holds, with the revisions of their leases.
     pub fn leases(&self) -> BTreeMap<BlockId, (Revision, Standing)> {
         self.blocks.iter().map(|(id, held)| (id.clone(), (held.token, held.standing))).collect()
     }
@@ -125,11 +158,14 @@ impl State {
 
     /// The addresses that the kernel should route to this node: every block whose lease the node has.
     pub fn routed(&self) -> BTreeSet<Unit> {
-        let routed = |(id, held): (&BlockId, &Held)| (held.standing != Standing::Fenced).then_some(id.unit);
+        // Addresses of a namespace's pool are reached on the network that they are in.
+        let routed = |(id, held): (&BlockId, &Held)| {
+            (held.standing != Standing::Fenced && id.pool.coil().is_some()).then_some(id.unit)
+        };
         self.blocks.iter().filter_map(routed).collect()
     }
 
-    /// Closes a block because its lease, known by its create revision, is gone.
+    /// Closes a block because its lease, known by its revision, is gone.
     pub fn fence(&mut self, id: &BlockId, token: Revision) -> bool {
         let Some(held) = self.blocks.get(id) else { return false };
         if held.token != token || held.standing == Standing::Fenced {
@@ -163,7 +199,7 @@ impl State {
         let in_use: BTreeSet<Need> = self
             .blocks
             .keys()
-            .map(|id| Need { pool: id.pool.clone(), family: id.unit.family() })
+            .filter_map(|id| Some(Need { pool: id.pool.coil()?.clone(), family: id.unit.family() }))
             .filter(|need| self.pools.get(&need.pool).is_some_and(|pool| !pool.disabled))
             .collect();
         in_use.into_iter().filter(|need| self.is_low(&need.pool, need.family)).collect()
@@ -182,12 +218,13 @@ impl State {
         let mut warm: BTreeSet<(PoolName, Family)> = BTreeSet::new();
         let mut idle = Vec::new();
         for (id, held) in &self.blocks {
-            let disabled = self.pools.get(&id.pool).is_none_or(|pool| pool.disabled);
+            let Some(key) = id.stock() else { continue };
+            let disabled = self.pools.get(&key.0).is_none_or(|pool| pool.disabled);
             let resting_allowed = disabled && held.block.is_empty();
             if held.standing != Standing::Open || !(resting_allowed || held.block.is_idle(now, cooldown)) {
                 continue;
             }
-            if disabled || !warm.insert((id.pool.clone(), id.unit.family())) {
+            if disabled || !warm.insert(key) {
                 idle.push((id.clone(), held.token));
             }
         }
@@ -216,6 +253,7 @@ impl State {
                 version: held.version,
                 record: BlockMirror {
                     prefix: id.unit.net().prefix_len(),
+                    segment: held.segment.as_deref().cloned(),
                     held: held.block.held().map(|(offset, holder)| holder.to_record(offset)).collect(),
                 },
             })
@@ -238,7 +276,7 @@ impl State {
         family: Family,
     ) -> impl Iterator<Item = (&BlockId, &Held)> {
         let first = Unit::containing(family.address(0), 0);
-        let pool = pool.clone();
+        let pool = PoolId::from(pool.clone());
         self.blocks
             .range(BlockId { pool: pool.clone(), unit: first }..)
             .take_while(move |(id, _)| id.pool == pool && id.unit.family() == family)

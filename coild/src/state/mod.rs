@@ -5,19 +5,22 @@
 //! Invariants: an address has one holder at most; an attachment is indexed exactly if it holds an address; a
 //! block that is not [`Standing::Open`] gives nothing new.
 
+mod addresses;
 mod allocate;
 mod blocks;
 mod release;
 mod report;
 mod stock;
 
+pub use addresses::LeasedAddress;
 pub use allocate::{AllocateError, Ask};
 pub use blocks::{MirrorItem, Need};
 pub use release::Exact;
 pub use report::{PoolSummary, Summary};
 
-use common::ipam::{Block, Family, Pool, Unit};
+use common::ipam::{Block, Family, Pool, Segment, Unit};
 use common::name::{NameError, PodText, PoolName};
+use common::pool_id::{PoolId, Scoped};
 use common::store::Revision;
 use common::store::record::Allocation;
 use common::wire::node::AttachmentId;
@@ -33,9 +36,16 @@ use stock::Stock;
 #[serde(into = "String", try_from = "String")]
 pub struct BlockId {
     /// The pool.
-    pub pool: PoolName,
+    pub pool: PoolId,
     /// The addresses.
     pub unit: Unit,
+}
+
+impl BlockId {
+    /// Pool and family, if it is a block of which addresses are stocked: all but those of namespaces' pools.
+    fn stock(&self) -> Option<(PoolName, Family)> {
+        Some((self.pool.coil()?.clone(), self.unit.family()))
+    }
 }
 
 impl From<BlockId> for String {
@@ -71,7 +81,7 @@ impl TryFrom<String> for BlockId {
         if unit.bits() > Unit::MAX_BITS || unit.net() != net {
             return Err(BlockIdError::Size(net));
         }
-        Ok(Self { pool: PoolName::new(pool)?, unit })
+        Ok(Self { pool: PoolId::new(pool)?, unit })
     }
 }
 
@@ -105,6 +115,9 @@ pub struct Holder {
     /// Path of the network namespace, if coild saw it there when the address was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
+    /// Whether the address is kept for the next pod of this name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed: bool,
     /// When it was given, in milliseconds since the Unix epoch.
     pub since: u64,
 }
@@ -134,6 +147,7 @@ impl Holder {
             pod: record.pod,
             network: record.network,
             netns: record.netns,
+            fixed: false,
             since: record.since,
         }
     }
@@ -143,9 +157,11 @@ impl Holder {
 #[derive(Debug)]
 struct Held {
     block: Block<Box<Holder>>,
-    /// Create revision of the lease.
+    /// The revision that made the node the lease's holder.
     token: Revision,
     standing: Standing,
+    /// Of an address of a namespace's pool: the network that it is in.
+    segment: Option<Box<Segment>>,
     /// Grows with each change of an allocation; the mirror remembers up to where it has written.
     version: u64,
     mirrored: u64,
@@ -161,12 +177,15 @@ pub enum Change {
     PutBlock {
         /// The block.
         id: BlockId,
-        /// Create revision of its lease.
+        /// The revision that made the node the lease's holder.
         token: Revision,
         /// What may be done with it.
         standing: Standing,
         /// The offsets in it that are never given, as inclusive runs: what its pool said when it was leased.
         unusable: Vec<(u32, u32)>,
+        /// Of an address of a namespace's pool: the network that it is in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        segment: Option<Box<Segment>>,
     },
     /// What may be done with a block is this.
     Stand(BlockId, Standing),
@@ -176,6 +195,8 @@ pub enum Change {
     Hold(BlockId, u32, Box<Holder>),
     /// Nobody holds an address any more, and it rests since a time.
     Rest(BlockId, u32, u64),
+    /// An address that rests is kept for pods of this namespace and name.
+    Keep(BlockId, PodText, PodText),
     /// The pools that exist are these.
     Pools(BTreeMap<PoolName, Pool>),
     /// The kernel's boot id is this.
@@ -188,6 +209,11 @@ impl Change {
     /// Whether a block came, went or changed its standing.
     pub fn is_about_blocks(&self) -> bool {
         matches!(self, Self::PutBlock { .. } | Self::Stand(..) | Self::RemoveBlock(_))
+    }
+
+    /// Whether an address of a namespace's pool was freed: its lease is to be given back.
+    pub fn frees_a_lease(&self) -> bool {
+        matches!(self, Self::Rest(id, ..) if id.pool.coil().is_none())
     }
 }
 
@@ -209,6 +235,8 @@ pub struct State {
     /// What the open blocks have to give.
     stocks: HashMap<(PoolName, Family), Stock>,
     attachments: HashMap<AttachmentId, Vec<Place>>,
+    /// The addresses of namespaces' pools that nobody holds here and that are kept for a pod.
+    kept: BTreeMap<BlockId, Scoped>,
     /// The block that the last address of a pool and family came from.
     current: HashMap<(PoolName, Family), Unit>,
     /// The sequence number of the last allocation.
@@ -237,6 +265,7 @@ impl State {
             blocks: BTreeMap::new(),
             stocks: HashMap::new(),
             attachments: HashMap::new(),
+            kept: BTreeMap::new(),
             current: HashMap::new(),
             sequence,
             complete: false,

@@ -90,7 +90,7 @@ impl State {
     }
 
     fn free(&mut self, place: &Place, attachment: &AttachmentId, now: u64) {
-        self.change(&place.id, place.offset, |block| block.free(place.offset, now));
+        let freed = self.change(&place.id, place.offset, |block| block.free(place.offset, now)).flatten();
         if let Some(places) = self.attachments.get_mut(attachment) {
             places.retain(|other| other != place);
             if places.is_empty() {
@@ -98,6 +98,9 @@ impl State {
             }
         }
         self.changes.push(Change::Rest(place.id.clone(), place.offset, now));
+        if let Some(holder) = freed.filter(|holder| holder.fixed) {
+            self.keep(&place.id, holder.namespace, holder.pod);
+        }
         self.touch(&place.id, now);
         self.drop_if_fenced_and_empty(&place.id);
     }

@@ -2,7 +2,7 @@
 
 use super::{Change, Standing, State};
 use common::ipam::Family;
-use common::name::PoolName;
+use common::pool_id::PoolId;
 use common::wire::node::{Attachment, StatusReply};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct PoolSummary {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
     /// By pool and family.
-    pub pools: BTreeMap<(PoolName, Family), PoolSummary>,
+    pub pools: BTreeMap<(PoolId, Family), PoolSummary>,
     /// Addresses held in fenced blocks.
     pub fenced: u64,
     /// Blocks in quarantine.
@@ -44,12 +44,15 @@ impl State {
                 token: held.token,
                 standing: held.standing,
                 unusable: held.block.unusable().to_vec(),
+                segment: held.segment.clone(),
             };
             let holders = held.block.held();
             let held_by = holders.map(|(offset, holder)| Change::Hold(id.clone(), offset, holder.clone()));
             let resting = held.block.resting();
             let resting = resting.map(|(offset, freed_at)| Change::Rest(id.clone(), offset, freed_at));
-            std::iter::once(put).chain(held_by).chain(resting).collect()
+            let kept = self.kept.get(id).cloned();
+            let kept = kept.map(|pod| Change::Keep(id.clone(), pod.namespace, pod.name));
+            std::iter::once(put).chain(held_by).chain(resting).chain(kept).collect()
         }))
     }
 
@@ -86,7 +89,7 @@ impl State {
         let mut summary = Summary::default();
         for (name, pool) in &self.pools {
             for family in Family::BOTH.into_iter().filter(|family| pool.has(*family)) {
-                summary.pools.insert((name.clone(), family), PoolSummary::default());
+                summary.pools.insert((name.clone().into(), family), PoolSummary::default());
             }
         }
         for (id, held) in &self.blocks {

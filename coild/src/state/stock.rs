@@ -93,10 +93,10 @@ impl State {
         change: impl FnOnce(&mut Block<Box<Holder>>) -> R,
     ) -> Option<R> {
         let held = self.blocks.get_mut(id)?;
-        if held.standing != Standing::Open {
+        let Some(key) = id.stock().filter(|_| held.standing == Standing::Open) else {
             return Some(change(&mut held.block));
-        }
-        let stock = self.stocks.entry((id.pool.clone(), id.unit.family())).or_default();
+        };
+        let stock = self.stocks.entry(key).or_default();
         stock.discount(&held.block);
         if let Some(freed_at) = held.block.freed_at(offset) {
             stock.resting.remove(&(freed_at, id.unit, offset));
@@ -112,8 +112,8 @@ impl State {
     /// Puts a block among those that the node holds.
     pub(super) fn put(&mut self, id: BlockId, held: Held) {
         self.withdraw(&id);
-        if held.standing == Standing::Open {
-            self.stocks.entry((id.pool.clone(), id.unit.family())).or_default().add(&held.block);
+        if let Some(key) = id.stock().filter(|_| held.standing == Standing::Open) {
+            self.stocks.entry(key).or_default().add(&held.block);
         }
         self.blocks.insert(id, held);
     }
@@ -121,8 +121,9 @@ impl State {
     /// Takes a block out of those that the node holds.
     pub(super) fn withdraw(&mut self, id: &BlockId) -> Option<Held> {
         let held = self.blocks.remove(id)?;
+        self.kept.remove(id);
         if held.standing == Standing::Open
-            && let Some(stock) = self.stocks.get_mut(&(id.pool.clone(), id.unit.family()))
+            && let Some(stock) = id.stock().and_then(|key| self.stocks.get_mut(&key))
         {
             stock.remove(&held.block);
         }
@@ -142,7 +143,7 @@ impl State {
         while let Some((unit, offset)) =
             self.stock(pool, family).and_then(|stock| stock.rested(now, cooldown))
         {
-            self.change(&BlockId { pool: pool.clone(), unit }, offset, |block| block.wake(offset));
+            self.change(&BlockId { pool: pool.clone().into(), unit }, offset, |block| block.wake(offset));
         }
     }
 
@@ -159,7 +160,8 @@ impl State {
     pub(super) fn check_stocks(&self) {
         let mut stocks: std::collections::HashMap<_, Stock> = std::collections::HashMap::new();
         for (id, held) in self.blocks.iter().filter(|(_, held)| held.standing == Standing::Open) {
-            stocks.entry((id.pool.clone(), id.unit.family())).or_default().add(&held.block);
+            let Some(key) = id.stock() else { continue };
+            stocks.entry(key).or_default().add(&held.block);
         }
         for (key, stock) in &self.stocks {
             assert_eq!(*stock, stocks.remove(key).unwrap_or_default());

@@ -54,7 +54,10 @@ fn pool(disabled: bool) -> Pool {
 
 fn block(number: u8) -> BlockId {
     let first = ["10.0.0.0", "10.0.0.16", "fd00::", "fd00::10"][usize::from(number)];
-    BlockId { pool: PoolName::default_pool(), unit: Unit::containing(first.parse().expect("address"), 4) }
+    BlockId {
+        pool: PoolName::default_pool().into(),
+        unit: Unit::containing(first.parse().expect("address"), 4),
+    }
 }
 
 fn ask(container: u8, families: Vec<Family>, addresses: Vec<IpAddr>) -> Ask {
@@ -63,6 +66,7 @@ fn ask(container: u8, families: Vec<Family>, addresses: Vec<IpAddr>) -> Ask {
         namespace: text("ns"),
         pod: text("pod"),
         families,
+        choice: None,
         pool: None,
         addresses,
         network: Some("net".to_owned()),

@@ -6,14 +6,19 @@
 //! * [`search`]: finds a free unit among sorted leases without reading them all
 //! * [`block`]: which addresses of one unit are held, resting or free
 //! * [`pool`]: what an operator configures, and the spaces that follow from it
+//! * [`address_pool`]: the pools of namespaces and services, of which single addresses are given
 
 pub mod addr;
+pub mod address_pool;
 pub mod block;
 pub mod pool;
 pub mod search;
 pub mod space;
 
 pub use addr::{Family, Range, Unit, number};
+pub use address_pool::{
+    AddressPoolError, NamespacePool, RangeSpec, Segment, ServicePool, ServiceRange, Span,
+};
 pub use block::{Block, TakeError, rested};
 pub use pool::{BlockGateway, Pool, PoolError};
 pub use search::{Search, Step};

@@ -6,7 +6,8 @@
 
 use super::KeyRange;
 use crate::ipam::{Family, Unit, UnitRun};
-use crate::name::{NodeName, PoolName};
+use crate::name::{NodeName, PodText, PoolName};
+use crate::pool_id::{AnyPool, PoolId, Scoped, decoded, encoded};
 use std::net::IpAddr;
 
 /// Version of the layout.
@@ -35,27 +36,94 @@ pub fn parse_pool(key: &str) -> Option<PoolName> {
 }
 
 /// `lease/<pool>/<unit>`
-pub fn lease(pool: &PoolName, unit: Unit) -> String {
+pub fn lease(pool: &(impl AnyPool + ?Sized), unit: Unit) -> String {
     format!("lease/{pool}/{}", unit_name(unit))
 }
 
 /// All leases of a pool.
-pub fn leases(pool: &PoolName) -> KeyRange {
+pub fn leases(pool: &(impl AnyPool + ?Sized)) -> KeyRange {
     KeyRange::prefix(format!("lease/{pool}/"))
 }
 
 /// The leases of a pool whose units lie in a run, its ends included.
-pub fn leases_between(pool: &PoolName, run: UnitRun) -> KeyRange {
+pub fn leases_between(pool: &(impl AnyPool + ?Sized), run: UnitRun) -> KeyRange {
     KeyRange {
         from: format!("lease/{pool}/{}", address_name(run.family, run.first)),
         to: format!("lease/{pool}/{}\0", address_name(run.family, run.last)),
     }
 }
 
+/// All leases of the pools of a namespace.
+pub fn leases_of_namespace(namespace: &PodText) -> KeyRange {
+    KeyRange::prefix(format!("lease/ns:{}:", encoded(namespace)))
+}
+
 /// Pool and unit that a lease key names; `bits` is the pool's block size for the family.
-pub fn parse_lease(key: &str, bits: impl Fn(Family) -> u8) -> Option<(PoolName, Unit)> {
+pub fn parse_lease(key: &str, bits: impl Fn(Family) -> u8) -> Option<(PoolId, Unit)> {
     let (pool, unit) = key.strip_prefix("lease/")?.split_once('/')?;
-    Some((PoolName::new(pool).ok()?, parse_unit(unit, bits)?))
+    Some((PoolId::new(pool).ok()?, parse_unit(unit, bits)?))
+}
+
+/// `nspool/<namespace>/<pool>`
+pub fn namespace_pool(pool: &Scoped) -> String {
+    format!("nspool/{}/{}", encoded(&pool.namespace), encoded(&pool.name))
+}
+
+/// The pools of a namespace.
+pub fn pools_of_namespace(namespace: &PodText) -> KeyRange {
+    KeyRange::prefix(format!("nspool/{}/", encoded(namespace)))
+}
+
+/// The pools of all namespaces.
+pub fn namespace_pools() -> KeyRange {
+    KeyRange::prefix("nspool/")
+}
+
+/// The pool that a key of [`namespace_pools`] names.
+pub fn parse_namespace_pool(key: &str) -> Option<Scoped> {
+    parse_scoped(key.strip_prefix("nspool/")?)
+}
+
+/// `svcpool/<namespace>/<pool>`
+pub fn service_pool(pool: &Scoped) -> String {
+    format!("svcpool/{}/{}", encoded(&pool.namespace), encoded(&pool.name))
+}
+
+/// The services' pools of a namespace.
+pub fn service_pools(namespace: &PodText) -> KeyRange {
+    KeyRange::prefix(format!("svcpool/{}/", encoded(namespace)))
+}
+
+/// The services' pools of all namespaces.
+pub fn all_service_pools() -> KeyRange {
+    KeyRange::prefix("svcpool/")
+}
+
+/// The pool that a key of [`service_pools`] names.
+pub fn parse_service_pool(key: &str) -> Option<Scoped> {
+    parse_scoped(key.strip_prefix("svcpool/")?)
+}
+
+fn parse_scoped(text: &str) -> Option<Scoped> {
+    let (namespace, name) = text.split_once('/')?;
+    Some(Scoped { namespace: decoded(namespace)?, name: decoded(name)? })
+}
+
+/// `fixed/<namespace>/<pod>/<family>`
+pub fn fixed(pod: &Scoped, family: Family) -> String {
+    format!("fixed/{}/{}/{family}", encoded(&pod.namespace), encoded(&pod.name))
+}
+
+/// All fixed addresses of a namespace's pods.
+pub fn fixed_of_namespace(namespace: &PodText) -> KeyRange {
+    KeyRange::prefix(format!("fixed/{}/", encoded(namespace)))
+}
+
+/// The pod that a key of [`fixed_of_namespace`] names.
+pub fn parse_fixed(key: &str) -> Option<Scoped> {
+    let (pod, family) = key.strip_prefix("fixed/")?.rsplit_once('/')?;
+    let known = Family::BOTH.iter().any(|one| one.to_string() == family);
+    parse_scoped(pod).filter(|_| known)
 }
 
 /// `node/<node>`
@@ -84,7 +152,7 @@ pub fn all_alive() -> KeyRange {
 }
 
 /// `block/<node>/<pool>/<unit>`
-pub fn block(node: &NodeName, pool: &PoolName, unit: Unit) -> String {
+pub fn block(node: &NodeName, pool: &(impl AnyPool + ?Sized), unit: Unit) -> String {
     format!("block/{node}/{pool}/{}", unit_name(unit))
 }
 
@@ -94,7 +162,7 @@ pub fn blocks(node: &NodeName) -> KeyRange {
 }
 
 /// A node's blocks of one pool.
-pub fn blocks_of_pool(node: &NodeName, pool: &PoolName) -> KeyRange {
+pub fn blocks_of_pool(node: &NodeName, pool: &(impl AnyPool + ?Sized)) -> KeyRange {
     KeyRange::prefix(format!("block/{node}/{pool}/"))
 }
 
@@ -104,13 +172,10 @@ pub fn all_blocks() -> KeyRange {
 }
 
 /// Node, pool and first address that a block key names.
-pub fn parse_block(key: &str) -> Option<(NodeName, PoolName, IpAddr)> {
+pub fn parse_block(key: &str) -> Option<(NodeName, PoolId, IpAddr)> {
     let mut parts = key.strip_prefix("block/")?.split('/');
-    let parsed = (
-        NodeName::new(parts.next()?).ok()?,
-        PoolName::new(parts.next()?).ok()?,
-        parse_address(parts.next()?)?,
-    );
+    let parsed =
+        (NodeName::new(parts.next()?).ok()?, PoolId::new(parts.next()?).ok()?, parse_address(parts.next()?)?);
     parts.next().is_none().then_some(parsed)
 }
 
@@ -174,16 +239,50 @@ mod tests {
         let (pool, node) = (PoolName::default_pool(), NodeName::new("n1").expect("name"));
         let block4 = unit("10.64.0.16", 4);
         assert_eq!(lease(&pool, block4), "lease/default/4-0a400010");
-        assert_eq!(parse_lease("lease/default/4-0a400010", |_| 4), Some((pool.clone(), block4)));
+        assert_eq!(parse_lease("lease/default/4-0a400010", |_| 4), Some((pool.clone().into(), block4)));
         assert_eq!(parse_lease("lease/default/4-0a400011", |_| 4), None, "not aligned");
         let block6 = unit("fd00::20", 4);
         let key = block(&node, &pool, block6);
         assert_eq!(key, "block/n1/default/6-fd000000000000000000000000000020");
-        assert_eq!(parse_block(&key), Some((node.clone(), pool.clone(), block6.first())));
+        assert_eq!(parse_block(&key), Some((node.clone(), pool.clone().into(), block6.first())));
         let address = "10.0.0.1".parse().expect("address");
         assert_eq!(parse_evict(&evict(&node, address)), Some((node.clone(), address)));
         assert_eq!(parse_pool(&super::pool(&pool)), Some(pool));
         assert_eq!(parse_node(&super::node(&node)), Some(node));
+    }
+
+    #[test]
+    fn keys_of_namespaces_go_both_ways() {
+        let scoped = |namespace: &str, name: &str| Scoped {
+            namespace: PodText::new(namespace).expect("text"),
+            name: PodText::new(name).expect("text"),
+        };
+        let web = scoped("team", "web");
+        assert_eq!(namespace_pool(&web), "nspool/team/web");
+        assert_eq!(fixed(&web, Family::V4), "fixed/team/web/ipv4");
+        for scoped in [web, scoped("a/b", "50% ü"), scoped("x", "..")] {
+            assert_eq!(parse_namespace_pool(&namespace_pool(&scoped)), Some(scoped.clone()));
+            assert_eq!(parse_service_pool(&service_pool(&scoped)), Some(scoped.clone()));
+            assert_eq!(parse_fixed(&fixed(&scoped, Family::V6)), Some(scoped.clone()));
+            let id = PoolId::Namespace(scoped.clone());
+            let key = lease(&id, unit("10.0.0.9", 0));
+            assert!(leases_of_namespace(&scoped.namespace).contains(&key) && leases(&id).contains(&key));
+            assert_eq!(parse_lease(&key, |_| 0), Some((id, unit("10.0.0.9", 0))));
+        }
+        let other = PodText::new("tea").expect("text");
+        assert!(!leases_of_namespace(&other).contains("lease/ns:team:web/4-0a000009"), "not by a prefix");
+        for key in [
+            "nspool/a",
+            "nspool/a/",
+            "nspool/a/b/c",
+            "nspool/a/%62",
+            "svcpool/a/b",
+            "fixed/a/ipv4",
+            "fixed/a/b/v4",
+        ] {
+            assert_eq!(parse_namespace_pool(key), None, "{key}");
+            assert_eq!(parse_fixed(key), None, "{key}");
+        }
     }
 
     #[test]

@@ -1,20 +1,26 @@
 //! Leases: how a unit without one is found, by reading few lease keys, and the transactions of a lease's life.
 //!
-//! A lease and its node's index of it come and go in one transaction, and so have the same create revision: the
-//! token. Whoever writes under a lease compares it (`docs/schema.md`).
+//! A lease is written once for its holder, in one transaction with the holder's index of it. So the mod revision of the
+//! lease is the create revision of the index: the token. Whoever writes under a lease compares it (`docs/schema.md`).
+//!
+//! * [`addresses`]: what is else with single addresses
 
-use super::record::{self, Allocation, BlockMirror, Lease};
+pub mod addresses;
+
+use super::record::{self, BlockMirror, Claim, Lease};
 use super::{Compare, Entry, Op, Revision, Store, StoreError, Txn, keys};
 use crate::ipam::{Search, Space, Step, Unit};
 use crate::name::{NodeName, PoolName};
+use crate::pool_id::AnyPool;
+use addresses::Kept;
 use bytes::Bytes;
 
 /// The units of a pool without a lease, one after the other:
 ///
 /// ```no_run
-/// # use common::{ipam::{Space, Unit}, name::PoolName, store::{Store, StoreError, leases::FreeUnits}};
+/// # use common::{ipam::{Space, Unit}, pool_id::AnyPool, store::{Store, StoreError, leases::FreeUnits}};
 /// # async fn take(unit: Unit) -> Result<u64, StoreError> { Ok(0) }
-/// # async fn example(store: &dyn Store, pool: &PoolName, space: &Space) -> Result<Option<Unit>, StoreError> {
+/// # async fn example(store: &dyn Store, pool: &dyn AnyPool, space: &Space) -> Result<Option<Unit>, StoreError> {
 /// let mut free = FreeUnits::new(store, pool, space, 4_711);
 /// while let Some(unit) = free.next().await? {
 ///     match take(unit).await {
@@ -28,14 +34,14 @@ use bytes::Bytes;
 /// ```
 pub struct FreeUnits<'a> {
     store: &'a dyn Store,
-    pool: &'a PoolName,
+    pool: &'a dyn AnyPool,
     bits: u8,
     search: Search,
 }
 
 impl<'a> FreeUnits<'a> {
     /// A search from a unit of the space on, once around. Holders that start at different units seldom meet.
-    pub fn new(store: &'a dyn Store, pool: &'a PoolName, space: &Space, start_index: u128) -> Self {
+    pub fn new(store: &'a dyn Store, pool: &'a dyn AnyPool, space: &Space, start_index: u128) -> Self {
         Self { store, pool, bits: space.bits(), search: Search::new(space, start_index) }
     }
 
@@ -78,48 +84,81 @@ pub fn acquire(node: &NodeName, pool: &PoolName, pool_revision: Revision, units:
     let txn = Txn::new()
         .when(Compare::ModRevision(keys::pool(pool), pool_revision))
         .when(Compare::Absent(keys::RESTORED.to_owned()));
-    units.iter().fold(txn, |txn, unit| create(txn, node, pool, *unit, Vec::new()))
+    let empty = |unit: &Unit| BlockMirror { prefix: unit.net().prefix_len(), ..BlockMirror::default() };
+    units.iter().fold(txn, |txn, unit| create(txn, node, pool, *unit, None, &empty(unit)))
 }
 
-fn create(txn: Txn, node: &NodeName, pool: &PoolName, unit: Unit, held: Vec<Allocation>) -> Txn {
-    let lease = keys::lease(pool, unit);
-    let index = BlockMirror { prefix: unit.net().prefix_len(), held };
-    txn.when(Compare::Absent(lease.clone()))
-        .then(Op::Put(lease, record::encode(&Lease { node: node.to_string() })))
-        .then(Op::Put(keys::block(node, pool, unit), record::encode(&index)))
+fn create(
+    txn: Txn,
+    node: &NodeName,
+    pool: &(impl AnyPool + ?Sized),
+    unit: Unit,
+    pod: Option<Claim>,
+    mirror: &BlockMirror,
+) -> Txn {
+    hold(txn.when(Compare::Absent(keys::lease(pool, unit))), node, pool, unit, pod, mirror)
+}
+
+/// Adds what makes a node the holder of a unit.
+fn hold(
+    txn: Txn,
+    node: &NodeName,
+    pool: &(impl AnyPool + ?Sized),
+    unit: Unit,
+    pod: Option<Claim>,
+    mirror: &BlockMirror,
+) -> Txn {
+    let lease = Lease { node: node.to_string(), pod };
+    txn.then(Op::Put(keys::lease(pool, unit), record::encode(&lease)))
+        .then(Op::Put(keys::block(node, pool, unit), record::encode(mirror)))
 }
 
 /// Adds to a transaction that a node writes what it has allocated from a unit; `mirror` is an encoded
 /// [`BlockMirror`].
 #[must_use]
-pub fn mirror(txn: Txn, node: &NodeName, pool: &PoolName, unit: Unit, token: Revision, mirror: Bytes) -> Txn {
+pub fn mirror(
+    txn: Txn,
+    node: &NodeName,
+    pool: &impl AnyPool,
+    unit: Unit,
+    token: Revision,
+    mirror: Bytes,
+) -> Txn {
     let index = keys::block(node, pool, unit);
     txn.when(Compare::CreateRevision(index.clone(), token)).then(Op::Put(index, mirror))
 }
 
 /// A node takes over a lease of its own, which it knows by its index, with these allocations. Writing the index makes
 /// a [`release`] fail that was sent before and is still on its way.
-pub fn adopt(pool: &PoolName, unit: Unit, index: &Entry, mirror: &BlockMirror) -> Txn {
+pub fn adopt(pool: &impl AnyPool, unit: Unit, index: &Entry, mirror: &BlockMirror) -> Txn {
     Txn::new()
-        .when(Compare::CreateRevision(keys::lease(pool, unit), index.create_revision))
+        .when(Compare::ModRevision(keys::lease(pool, unit), index.create_revision))
         .when(Compare::ModRevision(index.key.clone(), index.mod_revision))
         .then(Op::Put(index.key.clone(), record::encode(mirror)))
 }
 
-/// A node gives a lease back, unless its index was written since it was read.
+/// A node gives a lease back, unless its index was written since it was read. An address that is kept for its pod is
+/// nobody's from then on.
 pub fn release(
     node: &NodeName,
-    pool: &PoolName,
+    pool: &impl AnyPool,
     unit: Unit,
     token: Revision,
     index_revision: Revision,
+    kept: Option<&Kept>,
 ) -> Txn {
     let (lease, index) = (keys::lease(pool, unit), keys::block(node, pool, unit));
-    Txn::new()
-        .when(Compare::CreateRevision(lease.clone(), token))
-        .when(Compare::ModRevision(index.clone(), index_revision))
-        .then(Op::Delete(lease))
-        .then(Op::Delete(index))
+    let txn = Txn::new().when(Compare::ModRevision(index.clone(), index_revision)).then(Op::Delete(index));
+    end(txn, lease, token, kept)
+}
+
+/// Adds the end of a lease.
+fn end(txn: Txn, lease: String, token: Revision, kept: Option<&Kept>) -> Txn {
+    let txn = txn.when(Compare::ModRevision(lease.clone(), token));
+    match kept {
+        Some(kept) => kept.keep(txn, lease),
+        None => txn.then(Op::Delete(lease)),
+    }
 }
 
 /// A node gives up a unit that it knows by its index. `lease` is the unit's lease as it was read. One of another life
@@ -128,29 +167,28 @@ pub fn discard(index: &Entry, lease: Option<&Entry>) -> Txn {
     let txn = Txn::new()
         .when(Compare::ModRevision(index.key.clone(), index.mod_revision))
         .then(Op::Delete(index.key.clone()));
-    match lease.filter(|lease| lease.create_revision == index.create_revision) {
-        Some(lease) => txn
-            .when(Compare::CreateRevision(lease.key.clone(), lease.create_revision))
-            .then(Op::Delete(lease.key.clone())),
+    match lease.filter(|lease| lease.mod_revision == index.create_revision) {
+        Some(lease) => end(txn, lease.key.clone(), lease.mod_revision, None),
         None => txn,
     }
 }
 
-/// A node claims a unit again of which others must not give the addresses `held`, if it has no lease and its pool is
-/// still as it was read. `index` is the node's index of the unit, if there is one.
+/// A node claims a unit again of which others must not give what `mirror` has as held, if it has no lease and the
+/// record of its pool is still as it was read. `index` is the node's index of the unit, if there is one; `pod` who
+/// holds an address of a namespace's pool.
 pub fn protect(
     node: &NodeName,
-    pool: &PoolName,
-    pool_revision: Revision,
+    (pool, record): (&impl AnyPool, &Entry),
     unit: Unit,
     index: Option<&Entry>,
-    held: Vec<Allocation>,
+    pod: Option<Claim>,
+    mirror: &BlockMirror,
 ) -> Txn {
     let index_revision = index.map_or(0, |index| index.mod_revision);
     let txn = Txn::new()
-        .when(Compare::ModRevision(keys::pool(pool), pool_revision))
+        .when(Compare::ModRevision(record.key.clone(), record.mod_revision))
         .when(Compare::ModRevision(keys::block(node, pool, unit), index_revision));
-    create(txn, node, pool, unit, held)
+    create(txn, node, pool, unit, pod, mirror)
 }
 
 /// Starts a transaction that takes something from a node: only while it is not alive, unless forced.
@@ -159,9 +197,10 @@ pub fn unless_alive(node: &NodeName, force: bool) -> Txn {
 }
 
 /// Adds to a transaction that a unit is taken from a node, known by the node's index of it. `lease` is the
-/// unit's lease as it was read. One that belongs to another node stays, and only the index goes.
+/// unit's lease as it was read. One that belongs to another node stays, and only the index goes. An address that is
+/// kept for its pod is nobody's from then on.
 #[must_use]
-pub fn reclaim(txn: Txn, node: &NodeName, index: &Entry, lease: Option<&Entry>) -> Txn {
+pub fn reclaim(txn: Txn, node: &NodeName, index: &Entry, lease: Option<&Entry>, kept: Option<&Kept>) -> Txn {
     let txn = txn
         .when(Compare::CreateRevision(index.key.clone(), index.create_revision))
         .then(Op::Delete(index.key.clone()));
@@ -169,9 +208,7 @@ pub fn reclaim(txn: Txn, node: &NodeName, index: &Entry, lease: Option<&Entry>) 
         record::decode::<Lease>(&lease.key, &lease.value).is_ok_and(|lease| lease.node == node.as_str())
     };
     match lease.filter(is_ours) {
-        Some(lease) => txn
-            .when(Compare::CreateRevision(lease.key.clone(), lease.create_revision))
-            .then(Op::Delete(lease.key.clone())),
+        Some(lease) => end(txn, lease.key.clone(), lease.mod_revision, kept),
         None => txn,
     }
 }

@@ -1,10 +1,13 @@
 //! What the keys hold: JSON objects with a version `v` (`docs/schema.md`). A record of a newer version is an
 //! error and never guessed at; unknown fields of a known version are ignored.
 
+use crate::ipam::Segment;
 use crate::name::{ContainerId, IfName, PodText};
+use crate::pool_id::{PoolId, Scoped};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// The newest version of any record that this program understands, and the one it writes.
 pub const VERSION: u32 = 1;
@@ -76,8 +79,58 @@ pub struct Plan {}
 /// `lease/<pool>/<unit>`: who holds a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The node.
+    /// The node; empty for a fixed address whose pod is away.
     pub node: String,
+    /// Of an address of a namespace's pool: the pod that it was leased for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Claim>,
+}
+
+impl Lease {
+    /// The lease of a block.
+    pub fn of_node(node: impl Into<String>) -> Self {
+        Self { node: node.into(), pod: None }
+    }
+}
+
+/// The pod that an address of a namespace's pool was leased for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Namespace of the pod.
+    pub namespace: PodText,
+    /// Name of the pod.
+    pub name: PodText,
+    /// The service's pool that the address is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_pool: Option<PodText>,
+    /// Whether the address is kept for the next pod of this name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed: bool,
+    /// When it was given or freed last, in milliseconds since the Unix epoch.
+    pub changed: u64,
+}
+
+impl Claim {
+    /// The pod.
+    pub fn pod(&self) -> Scoped {
+        Scoped { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+}
+
+/// The `StatefulSet` that a pod of this name is of, as Kubernetes names them: the set's name, `-` and a number.
+pub fn stateful_set(pod: &str) -> Option<&str> {
+    let (set, ordinal) = pod.rsplit_once('-')?;
+    let is_number = !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !set.is_empty()).then_some(set)
+}
+
+/// `fixed/<namespace>/<pod>/<family>`: the address that is kept for pods of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fixed {
+    /// The pool.
+    pub pool: PoolId,
+    /// The address.
+    pub address: IpAddr,
 }
 
 /// `node/<node>`
@@ -104,6 +157,8 @@ pub struct Alive {
 pub struct BlockMirror {
     /// Prefix length of the block.
     pub prefix: u8,
+    /// Of an address of a namespace's pool: the network that it is in.
+    pub segment: Option<Segment>,
     /// The allocations, in address order.
     pub held: Vec<Allocation>,
 }
@@ -112,6 +167,8 @@ pub struct BlockMirror {
 #[derive(Serialize, Deserialize)]
 struct MirrorForm {
     prefix: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    segment: Option<Segment>,
     /// The network of the allocations that name none.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     network: Option<String>,
@@ -120,23 +177,23 @@ struct MirrorForm {
 }
 
 impl From<BlockMirror> for MirrorForm {
-    fn from(BlockMirror { prefix, mut held }: BlockMirror) -> Self {
+    fn from(BlockMirror { prefix, segment, mut held }: BlockMirror) -> Self {
         // Where one allocation is of no network, each other names its own.
         let first = held.first().and_then(|allocation| allocation.network.clone());
         let network = first.filter(|_| held.iter().all(|allocation| allocation.network.is_some()));
         for allocation in held.iter_mut().filter(|allocation| allocation.network == network) {
             allocation.network = None;
         }
-        Self { prefix, network, held }
+        Self { prefix, segment, network, held }
     }
 }
 
 impl From<MirrorForm> for BlockMirror {
-    fn from(MirrorForm { prefix, network, mut held }: MirrorForm) -> Self {
+    fn from(MirrorForm { prefix, segment, network, mut held }: MirrorForm) -> Self {
         for allocation in held.iter_mut().filter(|allocation| allocation.network.is_none()) {
             allocation.network.clone_from(&network);
         }
-        Self { prefix, held }
+        Self { prefix, segment, held }
     }
 }
 
@@ -255,13 +312,13 @@ mod tests {
         for (first, second) in networks.iter().flat_map(|a| networks.iter().map(move |b| (*a, *b))) {
             for path in paths {
                 let held = vec![allocation(1, first, path), allocation(2, second, None)];
-                let mirror = BlockMirror { prefix: 28, held };
+                let mirror = BlockMirror { prefix: 28, held, ..BlockMirror::default() };
                 let text = encode(&mirror);
                 assert_eq!(decode::<BlockMirror>("block", &text).expect("read"), mirror, "{text:?}");
             }
         }
         let held = vec![allocation(1, Some("pods"), paths[1]), allocation(2, Some("pods"), paths[1])];
         let text = r#"{"v":1,"prefix":28,"w":"pods","held":[{"o":1,"q":7,"c":"c","n":"n","p":"p","s":"cni-1","t":5},{"o":2,"q":7,"c":"c","n":"n","p":"p","s":"cni-1","t":5}]}"#;
-        assert_eq!(encode(&BlockMirror { prefix: 28, held }), text);
+        assert_eq!(encode(&BlockMirror { prefix: 28, held, ..BlockMirror::default() }), text);
     }
 }

@@ -20,7 +20,8 @@
 //! A failure is [`Failure`].
 
 use crate::ipam::{BlockGateway, Family, Pool};
-use crate::name::{NodeName, PoolName};
+use crate::name::{NodeName, PodText, PoolName};
+use crate::pool_id::PoolId;
 use crate::wire::node::Attachment;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -186,7 +187,7 @@ pub struct BlockView {
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Cidr))]
     pub block: IpNet,
     /// Its pool.
-    pub pool: PoolName,
+    pub pool: PoolId,
     /// Who leases it.
     pub node: NodeName,
     /// Addresses held, as the node last reported.
@@ -215,8 +216,8 @@ pub struct AddressDetail {
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Address))]
     pub address: IpAddr,
     /// The pool whose subnets contain it.
-    pub pool: PoolName,
-    /// `held`, `free` (in a leased block), `unleased` (its block belongs to no node) or `excluded`.
+    pub pool: PoolId,
+    /// `held`, `free` (in a leased block), `unleased` (its block belongs to no node), `excluded`, or `kept`.
     pub state: AddressState,
     /// The block it is in.
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Cidr))]
@@ -224,6 +225,9 @@ pub struct AddressDetail {
     /// The node that leases the block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
+    /// Of a fixed address of a namespace's pool: the pod that it is kept for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_for: Option<PodName>,
     /// The allocation, if the address is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attachment>,
@@ -242,6 +246,18 @@ pub enum AddressState {
     Unleased,
     /// It is never given.
     Excluded,
+    /// It is fixed, and its pod is away.
+    Kept,
+}
+
+/// A pod, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PodName {
+    /// Its namespace.
+    pub namespace: PodText,
+    /// Its name.
+    pub name: PodText,
 }
 
 /// Reply of `DELETE /v1/addresses/{address}`.

@@ -2,6 +2,8 @@
 //!
 //! * [`node`]: coild's API, per node, over its socket
 //! * [`admin`]: the controller's `/v1/` API for operators
+//! * [`ip_pools`]: the controller's API for the pools of namespaces and services
 
 pub mod admin;
+pub mod ip_pools;
 pub mod node;

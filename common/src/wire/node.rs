@@ -3,10 +3,23 @@
 
 use crate::ipam::Family;
 use crate::name::{ContainerId, IfName, PodText, PoolName};
+use crate::pool_id::PoolId;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+/// The pod's annotations that mean something to Coil.
+pub mod annotation {
+    /// Name of the service pool that the pod gets its address from.
+    pub const SERVICE_POOL: &str = "hcipam_service_ippool";
+    /// Names of namespace pools, separated by commas: the first with a free address. The service pool goes before.
+    pub const NAMESPACE_POOLS: &str = "hcipam_ns_ippool";
+    /// `true` keeps the address of a `StatefulSet`'s pod for the next pod of its name. (It is spelt like this.)
+    pub const FIXED: &str = "hcipm_ip_fixed";
+    /// All of them.
+    pub const ALL: [&str; 3] = [SERVICE_POOL, NAMESPACE_POOLS, FIXED];
+}
 
 /// Body of `POST /ip`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +56,9 @@ pub struct AllocateRequest {
     /// Path of the container's network namespace: the evidence by which coild tells an orphan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
+    /// The pod's annotations; some of them choose its pools.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A route that the container needs.
@@ -61,7 +77,7 @@ pub struct AssignedAddress {
     /// The address.
     pub address: IpAddr,
     /// Prefix length of the address on the interface: 32 or 128 in a routed pool, the block's in a pool
-    /// whose blocks have gateways.
+    /// whose blocks have gateways, the subnet's in a namespace's pool.
     pub prefix: u8,
     /// The gateway; absent in a routed pool, where the plugin's link-local gateway serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,8 +85,11 @@ pub struct AssignedAddress {
     /// Routes of the pool; none means a default route by the gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// VLAN id of the network that the address is in, 0 if untagged; absent in a routed pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// The pool it came from.
-    pub pool: PoolName,
+    pub pool: PoolId,
 }
 
 /// Successful reply of `POST /ip` and of `GET /ip/<namespace>/<pod>/<container id>`. Beside `addresses`, the
@@ -112,7 +131,7 @@ pub struct ErrorReply {
 #[serde(rename_all = "kebab-case")]
 pub struct StatusReply {
     /// Pool → the blocks that the node holds of it, in CIDR form.
-    pub address_blocks: BTreeMap<PoolName, Vec<IpNet>>,
+    pub address_blocks: BTreeMap<PoolId, Vec<IpNet>>,
     /// Container id → address. Of an attachment with several addresses or interfaces this shows the first;
     /// `attachments` has all.
     pub pods: BTreeMap<String, IpAddr>,
@@ -135,7 +154,7 @@ pub struct Attachment {
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Address))]
     pub address: IpAddr,
     /// Its pool.
-    pub pool: PoolName,
+    pub pool: PoolId,
     /// Namespace of the pod.
     pub pod_namespace: PodText,
     /// Name of the pod.

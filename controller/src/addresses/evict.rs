@@ -8,10 +8,11 @@ use crate::blocks::mirror;
 use crate::error::Error;
 use crate::nodes::is_alive;
 use common::name::NodeName;
+use common::store::leases::addresses;
 use common::store::record::{self, Allocation, Evict};
 use common::store::retry::{Attempts, seed};
 use common::store::{Compare, Event, KeyRange, Op, Revision, Store, StoreError, Txn, keys};
-use common::wire::admin::{AddressState, Eviction};
+use common::wire::admin::{AddressDetail, AddressState, Eviction};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -26,6 +27,15 @@ pub async fn evict(
     let mut attempts = Attempts::new(seed(address));
     let (located, node, ordered) = loop {
         let located = locate(store, address).await?;
+        if located.detail.state == AddressState::Kept {
+            match give_up(store, who, &located).await {
+                Ok(eviction) => return Ok(eviction),
+                Err(error) => {
+                    attempts.after(error).await?;
+                    continue;
+                }
+            }
+        }
         match order(store, &located).await {
             Ok((node, revision)) => break (located, node, revision),
             Err(error) => attempts.after(error).await?,
@@ -68,14 +78,34 @@ pub async fn evict(
 
 /// Writes the order, if the block is still leased to the node that reported the allocation.
 async fn order(store: &dyn Store, located: &Located) -> Result<(NodeName, Revision), Error> {
-    let Located { detail, unit, lease, held } = located;
+    let Located { detail, lease, held, kept, .. } = located;
     let not_held = || Error::NotHeld { address: detail.address, node: detail.node.clone() };
     let (Some(node), Some(lease), Some(held)) = (&detail.node, lease, held) else { return Err(not_held()) };
     let order = Evict { sequence: held.sequence, container: held.container.clone() };
     let txn = Txn::new()
-        .when(Compare::CreateRevision(keys::lease(&detail.pool, *unit), *lease))
+        .when(Compare::ModRevision(lease.key.clone(), lease.mod_revision))
         .then(Op::Put(keys::evict(node, detail.address), record::encode(&order)));
+    // It is not kept for the next pod either.
+    let txn = match kept {
+        Some(kept) => kept.give_up(txn),
+        None => txn,
+    };
     Ok((node.clone(), store.txn(txn).await?))
+}
+
+/// Gives up an address that is kept for a pod that is away.
+async fn give_up(store: &dyn Store, who: &Caller, located: &Located) -> Result<Eviction, Error> {
+    let Located { detail, lease, kept, .. } = located;
+    let Some(lease) = lease else { return Err(Error::NotHeld { address: detail.address, node: None }) };
+    store.txn(addresses::give_up(lease, kept.as_ref())).await?;
+    audit::changed(who, &format!("address {}: given up", detail.address), detail, &());
+    let message = match &detail.kept_for {
+        Some(pod) => {
+            format!("{} was kept for pod {}/{}, and is free now", detail.address, pod.namespace, pod.name)
+        }
+        None => format!("{} was kept, and is free now", detail.address),
+    };
+    Ok(Eviction { detail: AddressDetail { state: AddressState::Unleased, ..detail.clone() }, message })
 }
 
 /// How long to wait for the mirror to show that an address is free.

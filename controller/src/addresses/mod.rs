@@ -8,11 +8,14 @@ use crate::blocks::{Filter, Leased, Source, mirror};
 use crate::error::Error;
 use crate::paging::{PageRequest, Place, READ};
 use crate::pools::{self, Stored};
-use common::ipam::{Family, Unit};
-use common::name::{NodeName, PoolName};
+use common::clock;
+use common::ipam::{Family, NamespacePool, Unit};
+use common::name::NodeName;
+use common::pool_id::{AnyPool, PoolId};
+use common::store::leases::addresses::Kept;
 use common::store::record::{self, Allocation, Lease};
-use common::store::{Revision, Store, keys};
-use common::wire::admin::{AddressDetail, AddressState, AddressView, List};
+use common::store::{Entry, Store, keys, list_all};
+use common::wire::admin::{AddressDetail, AddressState, AddressView, List, PodName};
 use common::wire::node::Attachment;
 use std::net::IpAddr;
 
@@ -75,7 +78,7 @@ impl Items {
     }
 }
 
-fn attachment(address: IpAddr, pool: &PoolName, allocation: &Allocation) -> Attachment {
+fn attachment(address: IpAddr, pool: &PoolId, allocation: &Allocation) -> Attachment {
     Attachment {
         address,
         pool: pool.clone(),
@@ -92,8 +95,9 @@ fn attachment(address: IpAddr, pool: &PoolName, allocation: &Allocation) -> Atta
 struct Located {
     detail: AddressDetail,
     unit: Unit,
-    lease: Option<Revision>,
+    lease: Option<Entry>,
     held: Option<Allocation>,
+    kept: Option<Kept>,
 }
 
 /// Where an address belongs, and who holds it.
@@ -104,7 +108,9 @@ pub async fn show(store: &dyn Store, address: IpAddr) -> Result<AddressDetail, E
 async fn locate(store: &dyn Store, address: IpAddr) -> Result<Located, Error> {
     let pools = pools::all(store).await?;
     let contains = |stored: &Stored| stored.pool.subnets.iter().any(|subnet| subnet.contains(&address));
-    let Stored { name, pool, .. } = pools.into_iter().find(contains).ok_or(Error::AddressOutside(address))?;
+    let Some(Stored { name, pool, .. }) = pools.into_iter().find(contains) else {
+        return locate_in_namespace(store, address).await;
+    };
     let family = Family::of(address);
     let unit = Unit::containing(address, pool.block_bits(family));
     let lease = store.get(&keys::lease(&name, unit)).await?;
@@ -124,15 +130,62 @@ async fn locate(store: &dyn Store, address: IpAddr) -> Result<Located, Error> {
         (None, Some(_)) => AddressState::Free,
         (None, None) => AddressState::Unleased,
     };
+    let name = PoolId::from(name);
     let attachment = held.as_ref().map(|allocation| attachment(address, &name, allocation));
-    let detail = AddressDetail { address, pool: name, state, block: unit.net(), node, attachment };
-    Ok(Located { detail, unit, lease: lease.map(|entry| entry.create_revision), held })
+    let detail =
+        AddressDetail { address, pool: name, state, block: unit.net(), node, kept_for: None, attachment };
+    Ok(Located { detail, unit, lease, held, kept: None })
+}
+
+/// The same of an address of a namespace's pool.
+async fn locate_in_namespace(store: &dyn Store, address: IpAddr) -> Result<Located, Error> {
+    let pools = list_all(store, &keys::namespace_pools()).await?.items;
+    let contains = |entry: &&Entry| {
+        record::decode::<NamespacePool>(&entry.key, &entry.value)
+            .is_ok_and(|pool| pool.span.range().contains(address))
+    };
+    let pool = pools.iter().find(contains).and_then(|entry| keys::parse_namespace_pool(&entry.key));
+    let pool = PoolId::Namespace(pool.ok_or(Error::AddressOutside(address))?);
+    let unit = Unit::containing(address, 0);
+    let entry = store.get(&keys::lease(&pool, unit)).await?;
+    let lease = entry.as_ref().map(|entry| record::decode::<Lease>(&entry.key, &entry.value)).transpose()?;
+    let node: Option<NodeName> = lease.as_ref().and_then(|lease| lease.node.parse().ok());
+    let held = match &node {
+        Some(node) => holder(store, node, &pool, unit, address).await?,
+        None => None,
+    };
+    let state = match (&held, &node, &lease) {
+        (Some(_), ..) => AddressState::Held,
+        (None, Some(_), _) => AddressState::Free,
+        (None, None, Some(_)) => AddressState::Kept,
+        (None, None, None) => AddressState::Unleased,
+    };
+    let kept = match &lease {
+        Some(lease) => kept(store, &pool, unit, lease).await?,
+        None => None,
+    };
+    let pod = lease.and_then(|lease| lease.pod).filter(|_| kept.is_some());
+    let kept_for = pod.map(|pod| PodName { namespace: pod.namespace, name: pod.name });
+    let attachment = held.as_ref().map(|allocation| attachment(address, &pool, allocation));
+    let detail = AddressDetail { address, pool, state, block: unit.net(), node, kept_for, attachment };
+    Ok(Located { detail, unit, lease: entry, held, kept })
+}
+
+/// By what an address is kept for its pod, given its lease.
+pub(crate) async fn kept(
+    store: &dyn Store,
+    pool: &PoolId,
+    unit: Unit,
+    lease: &Lease,
+) -> Result<Option<Kept>, Error> {
+    let Some(key) = Kept::key(lease, unit.family()) else { return Ok(None) };
+    Ok(Kept::of(pool, unit, lease, store.get(&key).await?, clock::now_millis())?)
 }
 
 async fn holder(
     store: &dyn Store,
     node: &NodeName,
-    pool: &PoolName,
+    pool: &impl AnyPool,
     unit: Unit,
     address: IpAddr,
 ) -> Result<Option<Allocation>, Error> {

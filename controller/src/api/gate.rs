@@ -19,15 +19,17 @@ use tracing::Instrument;
 pub(super) struct Gate {
     pub(super) rule: Rule,
     pub(super) authentication: Authentication,
+    /// How the route answers what it refuses.
+    pub(super) refuse: fn(ApiError) -> Response,
 }
 
 /// Lets a request through, or refuses it before anything of it is done. A change, once begun, goes on to its end and to
 /// its line in the audit log even if the client goes away.
-pub(super) async fn admit(
-    State(gate): State<Gate>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
+pub(super) async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    pass(&gate, request, next).await.unwrap_or_else(gate.refuse)
+}
+
+async fn pass(gate: &Gate, mut request: Request, next: Next) -> Result<Response, ApiError> {
     let Rule::Needs(action, scope) = gate.rule else { return Ok(next.run(request).await) };
     let caller = identify(&gate.authentication, &request)?;
     if !caller.may(action, &Owner::Cluster) {
@@ -143,7 +145,7 @@ mod tests {
         let (_, tokens) = tokio::sync::watch::channel(Arc::new(tokens));
         let store = Arc::new(Embedded::in_memory().await.expect("store"));
         let authentication = Authentication { tokens: Some(tokens), certificates: false };
-        let context = Context { store, authentication };
+        let context = Context::new(store, authentication);
         let echo = async |caller: Caller, body: String| format!("{caller}: {body}");
         let change = |scope| Rule::Needs(Action::Change, scope);
         let served = [

@@ -5,12 +5,14 @@
 //! * [`request_id`]: the id of each request
 //! * [`openapi`]: the description of all of it
 //! * [`admin`]: `/v1/`, for operators
+//! * [`ip_pools`]: the pools of namespaces and services
 //! * [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! * [`request`]: bodies, paths and queries, parsed with errors that name what is wrong
 
 mod admin;
 mod gate;
 mod health;
+mod ip_pools;
 mod openapi;
 mod request;
 mod request_id;
@@ -22,6 +24,7 @@ pub use route::{CHANGE, FORCE, READ, Route, Rule};
 
 use crate::auth::{Authentication, Unauthenticated};
 use crate::error::Error;
+use crate::ip_pools::IpPools;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn;
@@ -39,12 +42,26 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// How callers are known.
     pub authentication: Authentication,
+    /// The pools of namespaces and services.
+    pub ip_pools: Arc<IpPools>,
+}
+
+impl Context {
+    /// Everything is in the store.
+    pub fn new(store: Arc<dyn Store>, authentication: Authentication) -> Self {
+        let ip_pools = Arc::new(IpPools::new(Arc::clone(&store)));
+        Self { store, authentication, ip_pools }
+    }
 }
 
 /// All routes of the controller.
 pub fn routes() -> Vec<Route> {
-    let parts =
-        [("Admin", admin::routes()), ("Health", health::routes()), ("Description", openapi::routes())];
+    let parts = [
+        ("Admin", admin::routes()),
+        ("Pools of namespaces and services", ip_pools::routes()),
+        ("Health", health::routes()),
+        ("Description", openapi::routes()),
+    ];
     parts.into_iter().flat_map(|(tag, routes)| routes.into_iter().map(move |route| route.tag(tag))).collect()
 }
 
@@ -129,6 +146,7 @@ fn status_of(error: &Error) -> StatusCode {
         | Error::NotHeld { .. } => StatusCode::NOT_FOUND,
         Error::PoolExists(_)
         | Error::Overlap { .. }
+        | Error::OverlapsNamespacePool { .. }
         | Error::SubnetExists { .. }
         | Error::LastSubnet { .. }
         | Error::InUse { .. }

@@ -51,7 +51,7 @@ async fn html(Extension(documents): Extension<Arc<Documents>>) -> impl IntoRespo
 
 const ABOUT: &str = "Every reply has the request's id in x-request-id: the one that the request had there, if it was 1 \
                      to 64 letters, digits, '-', '_' or '.', else a new one. Every failure is a JSON object with the \
-                     status and a text for people.";
+                     status and a text for people, where nothing else is said.";
 
 /// The OpenAPI document of all routes.
 pub fn describe(routes: &[Route]) -> OpenApi {
@@ -99,13 +99,15 @@ fn operation(route: &Route) -> Operation {
     let mut common = vec![
         (408, "the request took too long"),
         (500, "the store holds something that this version does not understand, or refuses for good"),
-        (503, "the store can't be reached, or too many changes were made at once; try again"),
     ];
-    if operation.parameters.is_some() || operation.request_body.is_some() {
-        common.push((400, "the body, path or query is malformed"));
-    }
-    if operation.request_body.is_some() {
-        common.push((413, "the body is longer than 1 MiB"));
+    if !route.own_failures {
+        common.push((503, "the store can't be reached, or too many changes were made at once; try again"));
+        if operation.parameters.is_some() || operation.request_body.is_some() {
+            common.push((400, "the body, path or query is malformed"));
+        }
+        if operation.request_body.is_some() {
+            common.push((413, "the body is longer than 1 MiB"));
+        }
     }
     if let Rule::Needs(action, scope) = route.rule {
         common.push((401, "nobody is known to have sent the request"));

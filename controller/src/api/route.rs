@@ -1,18 +1,19 @@
 //! A route is one value: method, path, who may call it, its handler and its description. What is not in
 //! [`super::routes`] is not served, and nothing can be served without a rule.
 
-use super::Context;
 use super::gate::{Gate, admit};
+use super::{ApiError, Context};
 use crate::auth::{Action, Scope};
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use common::wire::admin::List;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use utoipa::openapi::{Content, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -42,6 +43,9 @@ pub struct Route {
     pub rule: Rule,
     pub(super) operation: Operation,
     pub(super) schemas: Vec<(String, RefOr<Schema>)>,
+    /// Whether failures are answered in a form of its own.
+    pub(super) own_failures: bool,
+    refuse: fn(ApiError) -> axum::response::Response,
     service: MethodRouter<Context>,
 }
 
@@ -67,7 +71,9 @@ impl Route {
     }
 
     fn new(method: Method, path: &'static str, rule: Rule, service: MethodRouter<Context>) -> Self {
-        Self { method, path, rule, operation: Operation::new(), schemas: Vec::new(), service }
+        let refuse = IntoResponse::into_response;
+        let (operation, schemas) = (Operation::new(), Vec::new());
+        Self { method, path, rule, operation, schemas, own_failures: false, refuse, service }
     }
 
     /// What it does, in a line.
@@ -119,6 +125,17 @@ impl Route {
         self.respond(status, json(text, &T::name()))
     }
 
+    /// A 200 with a JSON array.
+    #[must_use]
+    pub fn answers_all<T: ToSchema>(mut self, text: &str) -> Self {
+        let items = ArrayBuilder::new().items(self.schema::<T>());
+        let content = Content::new(Some(RefOr::<Schema>::T(items.into())));
+        self.respond(
+            200,
+            ResponseBuilder::new().description(text).content("application/json", content).build(),
+        )
+    }
+
     /// A 200 with a page of a list.
     #[must_use]
     pub fn lists<T: ToSchema>(mut self, text: &str) -> Self {
@@ -144,6 +161,20 @@ impl Route {
         failures.iter().fold(self, |route, (status, text)| route.respond(*status, failure(text)))
     }
 
+    /// Failures that are all of one status with a body of this type, but for those of the controller itself (401, 403,
+    /// 408 and 500). `refuse` answers what is refused before the handler is called.
+    #[must_use]
+    pub fn fails_as<T: ToSchema>(
+        mut self,
+        status: u16,
+        text: &str,
+        refuse: fn(ApiError) -> axum::response::Response,
+    ) -> Self {
+        self.own_failures = true;
+        self.refuse = refuse;
+        self.answers::<T>(status, text)
+    }
+
     fn respond(mut self, status: u16, response: Response) -> Self {
         self.operation.responses.responses.insert(status.to_string(), response.into());
         self
@@ -164,7 +195,8 @@ impl Route {
 
     /// Adds it to a router, behind its rule.
     pub(super) fn serve(self, router: Router<Context>, context: &Context) -> Router<Context> {
-        let gate = Gate { rule: self.rule, authentication: context.authentication.clone() };
+        let gate =
+            Gate { rule: self.rule, authentication: context.authentication.clone(), refuse: self.refuse };
         router.route(self.path, self.service.route_layer(from_fn_with_state(gate, admit)))
     }
 }

@@ -8,11 +8,11 @@ use super::{Stored, all, get, rules, usage, view};
 use crate::audit;
 use crate::auth::Caller;
 use crate::error::Error;
-use common::ipam::{Family, Pool, Range, Unit, UnitRun};
+use common::ipam::{Family, NamespacePool, Pool, Range, Unit, UnitRun};
 use common::name::{NodeName, PoolName};
 use common::store::record::{self, Lease, Plan};
 use common::store::retry::{Attempts, seed};
-use common::store::{Compare, KeyRange, Op, Revision, Store, Txn, keys};
+use common::store::{Compare, KeyRange, Op, Revision, Store, Txn, keys, list_all};
 use common::wire::admin::{AddSubnet, PoolView};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
@@ -100,6 +100,7 @@ async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Chang
     }
     let others = all(store).await?;
     rules::no_overlap(&pool.subnets, others.iter().map(|other| (&other.name, &other.pool)))?;
+    no_namespace_pool(store, &pool.subnets).await?;
     let txn = Txn::new()
         .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
         .when(Compare::Absent(keys::pool(name)))
@@ -126,6 +127,7 @@ async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Res
     let others = all(store).await?;
     let others = others.iter().filter(|other| other.name != *name);
     rules::no_overlap(&[subnet], others.map(|other| (&other.name, &other.pool)))?;
+    no_namespace_pool(store, &[subnet]).await?;
     let txn = Txn::new()
         .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
         .when(Compare::ModRevision(keys::pool(name), revision))
@@ -185,6 +187,19 @@ async fn delete(store: &dyn Store, name: &PoolName) -> Result<Changed, Error> {
 
 async fn revision_of_plan(store: &dyn Store) -> Result<Revision, Error> {
     Ok(store.get(keys::PLAN).await?.map_or(0, |entry| entry.mod_revision))
+}
+
+/// Checks that the subnets share no address with a namespace's pool.
+async fn no_namespace_pool(store: &dyn Store, subnets: &[IpNet]) -> Result<(), Error> {
+    for entry in list_all(store, &keys::namespace_pools()).await?.items {
+        let Some(pool) = keys::parse_namespace_pool(&entry.key) else { continue };
+        let NamespacePool { span, .. } = record::decode(&entry.key, &entry.value)?;
+        let range = span.range();
+        if let Some(subnet) = subnets.iter().find(|subnet| Range::of_net(**subnet).overlaps(&range)) {
+            return Err(Error::OverlapsNamespacePool { subnet: *subnet, pool, range });
+        }
+    }
+    Ok(())
 }
 
 fn put_plan() -> Op {

@@ -19,6 +19,14 @@ use tokio::sync::watch;
 /// namespace or a tenant. Then a body that it accepts, if it takes one.
 fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
     let none = Value::Null;
+    let pool = json!({
+        "name": "new", "namespace": "{namespace}", "subnet": "172.16.0.0/24", "cidr": "172.16.0.128/25",
+        "gateway": "172.16.0.1", "vlanid": 7,
+    });
+    let service = json!({
+        "name": "new", "namespace": "{namespace}", "cidr": "172.{net}.0.64/28", "serviceName": "shop",
+        "nsIPPoolName": "web",
+    });
     BTreeMap::from([
         ("GET /v1/pools", ("read", none.clone())),
         ("POST /v1/pools", ("change", json!({"name": "new", "subnets": ["10.8.0.0/24"]}))),
@@ -35,6 +43,13 @@ fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("GET /v1/addresses", ("read", none.clone())),
         ("GET /v1/addresses/{address}", ("read", none.clone())),
         ("DELETE /v1/addresses/{address}", ("force", none.clone())),
+        ("POST /nsippool", ("change namespace", pool)),
+        ("GET /nsippool/{namespace}/{name}", ("read namespace", none.clone())),
+        ("DELETE /nsippool/{namespace}/{name}", ("change namespace", none.clone())),
+        ("GET /getAllPool/{namespace}", ("read namespace", none.clone())),
+        ("POST /serviceIPPool", ("change namespace", service)),
+        ("GET /serviceIPPool/{namespace}/{name}", ("read namespace", none.clone())),
+        ("DELETE /serviceIPPool/{namespace}/{name}", ("change namespace", none.clone())),
         ("GET /healthz", ("public", none.clone())),
         ("GET /readyz", ("public", none.clone())),
         ("GET /metrics", ("read", none.clone())),
@@ -80,6 +95,21 @@ impl Guarded {
         api.register("n", false).await;
         api.lease("n", "used", "10.11.0.0").await.expect("leased");
         api.mirror("n", "used", "10.11.0.0", &[3]).await;
+        for (third, namespace) in [(17, "own"), (18, "other")] {
+            let net = |host| format!("172.{third}.0.{host}");
+            for (name, start, end) in [("free", net(2), net(9)), ("web", net(64), net(99))] {
+                let pool = json!({
+                    "name": name, "namespace": namespace, "subnet": net(0) + "/24", "start": start, "end": end,
+                    "gateway": net(1), "vlanid": 0,
+                });
+                api.ok(200, "POST", "/nsippool", &pool.to_string()).await;
+            }
+            let service = json!({
+                "name": "svc", "namespace": namespace, "start": net(90), "end": net(99), "serviceName": "shop",
+                "nsIPPoolName": "web",
+            });
+            api.ok(200, "POST", "/serviceIPPool", &service.to_string()).await;
+        }
         Self { api, tokens: made.into_iter().map(|(role, new)| (role, new.token)).collect() }
     }
 
@@ -102,11 +132,13 @@ impl Guarded {
     }
 }
 
-/// The path with its parameters filled in: with what exists, and what is the caller's own or not.
-fn fill(path: &str, own: bool) -> String {
+/// The path or body with its parameters filled in: with what exists, and what is the caller's own or not.
+fn fill(text: &str, own: bool) -> String {
     let whose = if own { "own" } else { "other" };
-    let filled = path.replace("{pool}", "p").replace("{node}", "n").replace("{address}", "10.11.0.3");
-    filled.replace("{namespace}", whose).replace("{tenant}", whose)
+    let filled = text.replace("{pool}", "p").replace("{node}", "n").replace("{address}", "10.11.0.3");
+    let filled = filled.replace("{net}", if own { "17" } else { "18" });
+    let name = if text.starts_with("/serviceIPPool") { "svc" } else { "free" };
+    filled.replace("{name}", name).replace("{namespace}", whose).replace("{tenant}", whose)
 }
 
 #[tokio::test]
@@ -137,7 +169,8 @@ async fn every_route_and_every_role() {
                 let before = guarded.api.revision().await;
                 log.take();
                 let token = role.map(|role| guarded.tokens[role].as_str());
-                let (status, answer) = guarded.call(method, &fill(path, *own), body, token).await;
+                let body: Value = serde_json::from_str(&fill(&body.to_string(), *own)).expect("JSON");
+                let (status, answer) = guarded.call(method, &fill(path, *own), &body, token).await;
                 let text = log.take();
                 let told = Log::audit(&text);
                 let what = format!("{name} ({does}) by {role:?}: {status} {answer}");
@@ -183,6 +216,23 @@ async fn wrong_tokens_are_401() {
     }
     let (status, answer) = guarded.call("GET", "/nothing", &Value::Null, None).await;
     assert_eq!(status, 404, "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_told_alike_to_every_role() {
+    let guarded = Guarded::new().await;
+    for role in ["admin", "namespace:own"] {
+        for (method, path, body) in [
+            ("POST", "/nsippool", json!({"namespace": 1})),
+            ("POST", "/serviceIPPool", json!({})),
+            ("POST", "/nsippool", Value::Null),
+            ("GET", "/nsippool/%ff/x", Value::Null),
+        ] {
+            let (status, answer) = guarded.call(method, path, &body, Some(&guarded.tokens[role])).await;
+            assert_eq!(status, 400, "{role} {method} {path} {body}: {answer}");
+            assert!(answer["Error"].is_string(), "{role} {method} {path} {body}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ impl Api {
     }
 
     pub(crate) fn guarded(store: Arc<dyn Store>, authentication: Authentication) -> Self {
-        Self { router: router(Context { store: Arc::clone(&store), authentication }), store }
+        Self { router: router(Context::new(Arc::clone(&store), authentication)), store }
     }
 
     /// Sends a request, and answers status and body, which must be JSON unless empty.
@@ -150,11 +150,11 @@ impl Api {
             return Err(StoreError::Conflict);
         }
         let lease = keys::lease(&pool(name), unit);
-        let mirror = BlockMirror { prefix: unit.net().prefix_len(), held: Vec::new() };
+        let mirror = BlockMirror { prefix: unit.net().prefix_len(), ..BlockMirror::default() };
         let txn = Txn::new()
             .when(Compare::ModRevision(key, entry.mod_revision))
             .when(Compare::Absent(lease.clone()))
-            .then(Op::Put(lease, record::encode(&Lease { node: holder.to_owned() })))
+            .then(Op::Put(lease, record::encode(&Lease::of_node(holder))))
             .then(Op::Put(keys::block(&node(holder), &pool(name), unit), record::encode(&mirror)));
         self.store.txn(txn).await
     }
@@ -174,7 +174,7 @@ impl Api {
     pub(crate) async fn mirror(&self, holder: &str, name: &str, address: &str, offsets: &[u32]) {
         let unit = Unit::containing(ip(address), 4);
         let held = offsets.iter().map(|offset| allocation(*offset)).collect();
-        let mirror = BlockMirror { prefix: unit.net().prefix_len(), held };
+        let mirror = BlockMirror { prefix: unit.net().prefix_len(), held, ..BlockMirror::default() };
         self.put(keys::block(&node(holder), &pool(name), unit), record::encode(&mirror)).await;
     }
 }

@@ -6,6 +6,7 @@ mod authorization;
 mod description;
 mod fixture;
 mod http;
+mod ip_pools;
 mod log;
 mod nodes;
 mod pools;

@@ -127,7 +127,7 @@ async fn a_removal_leaves_what_others_hold() {
     let api = populated().await;
     let unit = Unit::containing("10.64.0.0".parse().expect("address"), 4);
     // The index of n2 is stale: the lease belongs to n3 now.
-    api.put(keys::lease(&pool("default"), unit), record::encode(&Lease { node: "n3".to_owned() })).await;
+    api.put(keys::lease(&pool("default"), unit), record::encode(&Lease::of_node("n3"))).await;
     api.ok(200, "DELETE", "/v1/nodes/n2", "").await;
     let lease = api.store.get(&keys::lease(&pool("default"), unit)).await.expect("get");
     assert!(lease.is_some(), "n3's lease is gone");

@@ -84,8 +84,8 @@ async fn fill(api: &Api) {
         for block in 0..BLOCKS {
             let first = Ipv4Addr::from_bits(0x0a00_0000 + (block * NODES + number) * 16);
             let unit = Unit::containing(first.into(), 4);
-            let mirror = BlockMirror { prefix: 28, held: vec![allocation(3)] };
-            let lease = Lease { node: name.clone() };
+            let mirror = BlockMirror { prefix: 28, held: vec![allocation(3)], ..BlockMirror::default() };
+            let lease = Lease::of_node(name.clone());
             txn.ops.push(Op::Put(keys::lease(&pool("default"), unit), record::encode(&lease)));
             txn.ops.push(Op::Put(keys::block(&node(&name), &pool("default"), unit), record::encode(&mirror)));
         }

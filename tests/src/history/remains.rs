@@ -1,14 +1,14 @@
 //! What is left when everything was freed and reconciled, and whether that is nothing (I3).
 
 use common::ipam::Family;
-use common::name::PoolName;
+use common::pool_id::PoolId;
 use common::wire::admin::PoolView;
 use common::wire::node::StatusReply;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Pool and first address of a block.
-pub type BlockName = (PoolName, IpAddr);
+pub type BlockName = (PoolId, IpAddr);
 
 /// What nodes, store and controller say at the end.
 #[derive(Debug, Clone, Default)]
@@ -104,6 +104,7 @@ impl Remains {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::name::PoolName;
     use serde_json::json;
 
     /// One node with one idle block.
@@ -113,7 +114,7 @@ mod tests {
             "name": "default", "subnets": ["10.0.0.0/24"],
             "usage": [{"family": "ipv4", "blocks": 16, "leased": 1}],
         });
-        let block = (PoolName::default_pool(), IpAddr::from([10, 0, 0, 0]));
+        let block = (PoolId::from(PoolName::default_pool()), IpAddr::from([10, 0, 0, 0]));
         Remains {
             statuses: BTreeMap::from([("a".to_owned(), serde_json::from_value(status).expect("a status"))]),
             leases: BTreeMap::from([(block.clone(), "a".to_owned())]),
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn whatever_is_left_is_told() {
-        let other = || (PoolName::default_pool(), IpAddr::from([10, 0, 0, 16]));
+        let other = || (PoolId::from(PoolName::default_pool()), IpAddr::from([10, 0, 0, 16]));
         assert_eq!(leaks(|it| it.leases.extend([(other(), "a".to_owned())])).len(), 3);
         assert_eq!(leaks(|it| it.indexes.extend([(("a".to_owned(), other()), 0)])).len(), 1);
         assert_eq!(leaks(|it| it.indexes.values_mut().for_each(|held| *held = 2)).len(), 1);

@@ -22,7 +22,7 @@ pub fn admin_http(data: &[u8]) {
     runtime.block_on(async {
         let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().await.expect("store"));
         let pool = br#"{"name":"default","subnets":["10.64.0.0/16","fd00:64::/64"]}"#;
-        let api = router(Context { store, authentication: Authentication::default() });
+        let api = router(Context::new(store, Authentication::default()));
         call(&api, "POST", "/v1/pools", pool).await.expect("a request");
         let Some((status, answer)) = call(&api, method, path, body).await else { return };
         let request = format!("{method} {path} {}", String::from_utf8_lossy(body));

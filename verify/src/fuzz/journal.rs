@@ -72,7 +72,7 @@ fn intact() -> (Vec<u8>, String) {
         [("10.0.0.0", Standing::Open), ("10.0.0.16", Standing::Open), ("10.0.0.32", Standing::Quarantined)]
     {
         let unit = Unit::containing(address.parse().expect("address"), 4);
-        let id = BlockId { pool: PoolName::default_pool(), unit };
+        let id = BlockId { pool: PoolName::default_pool().into(), unit };
         state.add_block(&id, 7, standing, &pool, Vec::new(), 0);
     }
     for container in 0..20 {
@@ -99,6 +99,7 @@ fn ask(container: u32) -> Ask {
         namespace: pod.clone(),
         pod,
         families: vec![Family::V4],
+        choice: None,
         pool: None,
         addresses: Vec::new(),
         network: None,

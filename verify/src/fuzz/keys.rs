@@ -1,6 +1,6 @@
 //! Keys of the store, names, and the tokens that continue lists.
 
-use common::ipam::Unit;
+use common::ipam::{Family, Unit};
 use common::name::{ContainerId, IfName, NodeName, PodText, PoolName};
 use common::store::{KeyRange, keys as k};
 use controller::paging::Place;
@@ -28,6 +28,18 @@ pub fn keys(data: &[u8]) {
     if let Some((node, address)) = k::parse_evict(text) {
         assert_eq!(k::evict(&node, address), text);
         assert!(k::evictions(&node).contains(text));
+    }
+    if let Some(pool) = k::parse_namespace_pool(text) {
+        assert_eq!(k::namespace_pool(&pool), text);
+        assert!(k::namespace_pools().contains(text) && k::pools_of_namespace(&pool.namespace).contains(text));
+    }
+    if let Some(pool) = k::parse_service_pool(text) {
+        assert_eq!(k::service_pool(&pool), text);
+        assert!(k::service_pools(&pool.namespace).contains(text));
+    }
+    if let Some(pod) = k::parse_fixed(text) {
+        assert!(k::fixed_of_namespace(&pod.namespace).contains(text));
+        assert!(Family::BOTH.iter().any(|family| k::fixed(&pod, *family) == text));
     }
     names(text);
     let everything = KeyRange { from: String::new(), to: "\u{10ffff}".to_owned() };

@@ -1,10 +1,10 @@
 //! Values of the store.
 
 use coild::state::{BlockId, Settings, Standing, State};
-use common::ipam::{Family, Pool, Unit};
+use common::ipam::{Family, NamespacePool, Pool, ServicePool, Space, Span, Unit};
 use common::name::PoolName;
 use common::store::record::{
-    self, Alive, BlockMirror, Evict, Lease, Node, Plan, RecordError, Schema, VERSION,
+    self, Alive, BlockMirror, Evict, Fixed, Lease, Node, Plan, RecordError, Schema, VERSION,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,13 @@ pub fn records(data: &[u8]) {
     round_trip::<Node>(data);
     round_trip::<Alive>(data);
     round_trip::<Evict>(data);
+    round_trip::<Fixed>(data);
+    if let Some(pool) = round_trip::<NamespacePool>(data) {
+        addresses(&pool.space(), &pool.span);
+    }
+    if let Some(pool) = round_trip::<ServicePool>(data) {
+        addresses(&pool.space(), &pool.span);
+    }
     if let Some(pool) = round_trip::<Pool>(data) {
         spaces(&pool);
     }
@@ -66,12 +73,20 @@ fn spaces(pool: &Pool) {
     }
 }
 
+/// Each unit is an address of the range, also in a pool that no controller would have made.
+fn addresses(space: &Space, span: &Span) {
+    let units = space.last_index().into_iter().flat_map(|last| [0, last / 2, last]);
+    for unit in units.map(|index| space.unit_at(index).expect("up to the last")) {
+        assert!(span.range().contains(unit.first()) && unit.bits() == 0, "{unit}");
+    }
+}
+
 /// What a lost journal is rebuilt from: each address has one holder at most, and lies in the block.
 fn holders(mirror: BlockMirror) {
     let settings = Settings { cooldown: Duration::ZERO, low_water: 1 };
     let mut state = State::new(settings, 0);
     let first = "10.0.0.0".parse().expect("address");
-    let id = BlockId { pool: PoolName::default_pool(), unit: Unit::containing(first, 4) };
+    let id = BlockId { pool: PoolName::default_pool().into(), unit: Unit::containing(first, 4) };
     let told = mirror.held.len();
     let pool = Pool::of_subnets(vec![id.unit.net()]);
     state.add_block(&id, 1, Standing::Quarantined, &pool, mirror.held, 0);

@@ -47,7 +47,7 @@ fn what_is_given_from_is_leased(world: &World) -> Result<(), String> {
             machine.known().blocks.iter().filter(|(_, block)| serves && !block.is(Standing::Fenced))
         {
             let lease = world.store.get(&keys::lease(&id.pool, id.unit));
-            if lease.map(|lease| lease.create_revision) != Some(block.token) {
+            if lease.map(|lease| lease.mod_revision) != Some(block.token) {
                 return Err(format!("I1: n{n} may give from {}, whose lease is {lease:?}", id.unit));
             }
         }
@@ -100,7 +100,7 @@ fn lease_and_index_go_together(world: &World) -> Result<(), String> {
     for entry in all("lease/") {
         let lease: Lease = record::decode(&entry.key, &entry.value).map_err(|error| error.to_string())?;
         let unit = entry.key.trim_start_matches("lease/").to_owned();
-        leased.insert(format!("block/{}/{unit}", lease.node), entry.create_revision);
+        leased.insert(format!("block/{}/{unit}", lease.node), entry.mod_revision);
     }
     let index: BTreeMap<_, _> =
         all("block/").into_iter().map(|entry| (entry.key, entry.create_revision)).collect();

@@ -79,12 +79,15 @@ impl Guard {
                 matches!(compare, Compare::Absent(key) if key == keys::RESTORED)
             }
             (Self::ReclaimAlive, Kind::Reclaim) => matches!(compare, Compare::Absent(_)),
-            (Self::AcquirePool, Kind::Acquire) | (Self::ReleaseIndex, Kind::Release) => {
-                matches!(compare, Compare::ModRevision(..))
+            (Self::AcquirePool, Kind::Acquire) => matches!(compare, Compare::ModRevision(..)),
+            (Self::ReleaseIndex, Kind::Release) => {
+                matches!(compare, Compare::ModRevision(key, _) if key.starts_with("block/"))
             }
-            (Self::MirrorToken, Kind::Mirror)
-            | (Self::ReleaseToken, Kind::Release)
-            | (Self::ReclaimLives, Kind::Reclaim) => matches!(compare, Compare::CreateRevision(..)),
+            (Self::ReleaseToken, Kind::Release) => {
+                matches!(compare, Compare::ModRevision(key, _) if key.starts_with("lease/"))
+            }
+            (Self::MirrorToken, Kind::Mirror) => matches!(compare, Compare::CreateRevision(..)),
+            (Self::ReclaimLives, Kind::Reclaim) => !matches!(compare, Compare::Absent(_)),
             (Self::AdoptCompares, Kind::Adopt) | (Self::DiscardCompares, Kind::Discard) => true,
             _ => false,
         }

@@ -51,7 +51,7 @@ impl Journal {
             state.set_complete();
         }
         for (id, block) in &self.blocks {
-            state.insert_block(id.clone(), block.token, block.standing(), block.unusable.clone());
+            state.insert_block(id.clone(), block.token, block.standing(), block.unusable.clone(), None);
             for (offset, allocation) in &block.held {
                 state.restore_holder(id, *offset, Box::new(Holder::of_record(allocation.clone())));
             }
@@ -66,7 +66,7 @@ impl Journal {
         let mut touched = BTreeSet::new();
         for change in state.take_changes() {
             match change {
-                Change::PutBlock { id, token, standing, unusable } => {
+                Change::PutBlock { id, token, standing, unusable, segment: _ } => {
                     let standing = standing as u8;
                     self.blocks.insert(id, Block { token, standing, unusable, held: BTreeMap::new() });
                 }
@@ -84,7 +84,7 @@ impl Journal {
                     touched.insert(id);
                 }
                 Change::Complete => self.complete = true,
-                Change::Pools(_) | Change::Boot(_) => {}
+                Change::Keep(..) | Change::Pools(_) | Change::Boot(_) => {}
             }
         }
         self.sequence = state.sequence();

@@ -28,7 +28,7 @@ pub(crate) fn acquire(world: &mut World, n: usize, rules: Rules) -> Option<()> {
         // Both nodes start to look at the same place, so that they meet.
         let mut free = FreeUnits::new(store, &pool, &space, 0);
         while let Some(unit) = free.next().await.expect("a map does not fail") {
-            if !known.contains_key(&BlockId { pool: pool.clone(), unit }) {
+            if !known.contains_key(&BlockId { pool: pool.clone().into(), unit }) {
                 return Some(unit);
             }
             free.lost(unit);
@@ -36,7 +36,7 @@ pub(crate) fn acquire(world: &mut World, n: usize, rules: Rules) -> Option<()> {
         None
     })?;
     let txn = leases::acquire(&node(n), &pool, revision, &[unit]);
-    send(world, n, rules, Job::Acquire(BlockId { pool, unit }), txn);
+    send(world, n, rules, Job::Acquire(BlockId { pool: pool.into(), unit }), txn);
     Some(())
 }
 
@@ -177,7 +177,7 @@ fn add_block(
     standing: Standing,
     holders: Vec<Allocation>,
 ) {
-    let pool = world.pools().remove(&id.pool).expect("it was read");
+    let pool = id.pool.coil().and_then(|pool| world.pools().remove(pool)).expect("it was read");
     run(world, n, rules, |state| state.add_block(id, token, standing, &pool, holders, 0));
 }
 
@@ -214,12 +214,13 @@ fn transaction(world: &mut World, n: usize, job: &Job, rules: Rules) -> Option<T
     let mirror = |id: &BlockId, held: &[Allocation]| BlockMirror {
         prefix: id.unit.net().prefix_len(),
         held: held.to_vec(),
+        ..BlockMirror::default()
     };
     match job {
         Job::Acquire(_) | Job::Announce(_) => None,
         Job::Release(id, token) => {
             let index = world.store.get(&keys::block(&node(n), &id.pool, id.unit))?;
-            Some(leases::release(&node(n), &id.pool, id.unit, *token, index.mod_revision))
+            Some(leases::release(&node(n), &id.pool, id.unit, *token, index.mod_revision, None))
         }
         Job::Discard(id, index) => Some(leases::discard(index, lease(id))),
         Job::Adopt { id, index, quarantined, holders } if !rules.has(Guard::AdoptWrites) => {
@@ -231,7 +232,7 @@ fn transaction(world: &mut World, n: usize, job: &Job, rules: Rules) -> Option<T
             Some(leases::adopt(&id.pool, id.unit, index, &mirror(id, holders)))
         }
         Job::Protect { id, index, held } => {
-            let same = |lease: &&Entry, index: &Entry| lease.create_revision == index.create_revision;
+            let same = |lease: &&Entry, index: &Entry| lease.mod_revision == index.create_revision;
             match (lease(id), index) {
                 (Some(lease), Some((index, known))) if same(&lease, index) => {
                     let mirror = mirror(id, held);
@@ -247,9 +248,10 @@ fn transaction(world: &mut World, n: usize, job: &Job, rules: Rules) -> Option<T
                     None
                 }
                 (None, index) => {
-                    let pool = world.store.get(&keys::pool(&id.pool))?.mod_revision;
+                    let pool = world.store.get(&keys::pool(id.pool.coil()?))?;
                     let index = index.as_ref().map(|(index, _)| index);
-                    Some(leases::protect(&node(n), &id.pool, pool, id.unit, index, held.clone()))
+                    let mirror = mirror(id, held);
+                    Some(leases::protect(&node(n), (&id.pool, pool), id.unit, index, None, &mirror))
                 }
             }
         }

@@ -37,6 +37,7 @@ pub(crate) fn ask(container: u8) -> Ask {
         namespace: pod(),
         pod: pod(),
         families: vec![Family::V4],
+        choice: None,
         pool: Some(PoolName::default_pool()),
         addresses: Vec::new(),
         network: None,

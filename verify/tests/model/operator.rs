@@ -13,7 +13,7 @@ pub(crate) fn remove(world: &mut World, n: usize, rules: Rules) {
     let mut txn = leases::unless_alive(&node(n), false);
     for (id, index, _) in world.index(n) {
         let lease: Option<&Entry> = world.store.get(&keys::lease(&id.pool, id.unit));
-        txn = leases::reclaim(txn, &node(n), &index, lease);
+        txn = leases::reclaim(txn, &node(n), &index, lease, None);
     }
     world.removal = Some(rules.txn(Kind::Reclaim, txn));
 }

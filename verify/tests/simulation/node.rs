@@ -209,6 +209,7 @@ fn ask(container: u32) -> Ask {
         namespace: pod.clone(),
         pod,
         families: vec![Family::V4],
+        choice: None,
         pool: None,
         addresses: Vec::new(),
         network: None,

@@ -40,7 +40,9 @@ pub(super) async fn evict(
     let eviction = addresses::evict(context.store.as_ref(), &caller, address, PATIENCE).await?;
     let status = match eviction.detail.state {
         AddressState::Held => StatusCode::ACCEPTED,
-        AddressState::Free | AddressState::Unleased | AddressState::Excluded => StatusCode::OK,
+        AddressState::Free | AddressState::Unleased | AddressState::Excluded | AddressState::Kept => {
+            StatusCode::OK
+        }
     };
     Ok((status, Json(eviction)))
 }

@@ -1,0 +1,175 @@
+//! What is shown of a pool: its record, and what its leases tell. Nothing of it is kept anywhere.
+
+use super::IpPoolError;
+use common::ipam::{NamespacePool, ServicePool, Span};
+use common::name::PodText;
+use common::pool_id::{PoolId, Scoped};
+use common::store::record::{self, Lease};
+use common::store::{KeyRange, Revision, Store, keys, list_all};
+use common::wire::ip_pools::{NamespacePoolView, PodView, ServicePoolView};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+/// A lease of one address.
+struct Leased {
+    address: IpAddr,
+    since: Revision,
+    lease: Lease,
+}
+
+/// What the store knows of the addresses of pools.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The leases of each pool, in address order.
+    leases: BTreeMap<PoolId, Vec<Leased>>,
+    /// The services of the service pools.
+    services: HashMap<PodText, PodText>,
+    /// The pods for which an address is kept.
+    fixed: BTreeSet<PodText>,
+}
+
+impl Known {
+    /// Reads a range of the leases of a namespace's pools.
+    pub(super) async fn read(
+        store: &dyn Store,
+        namespace: &PodText,
+        range: KeyRange,
+    ) -> Result<Self, IpPoolError> {
+        let mut known = Self::default();
+        for entry in list_all(store, &range).await?.items {
+            let Some((pool, unit)) = keys::parse_lease(&entry.key, |_| 0) else { continue };
+            let lease: Lease = record::decode(&entry.key, &entry.value)?;
+            let leased = Leased { address: unit.first(), since: entry.create_revision, lease };
+            known.leases.entry(pool).or_default().push(leased);
+        }
+        let claims = || known.leases.values().flatten().filter_map(|leased| leased.lease.pod.as_ref());
+        let (of_services, fixed) =
+            (claims().any(|claim| claim.service_pool.is_some()), claims().any(|claim| claim.fixed));
+        if of_services {
+            for entry in list_all(store, &keys::service_pools(namespace)).await?.items {
+                let Some(id) = keys::parse_service_pool(&entry.key) else { continue };
+                let pool: ServicePool = record::decode(&entry.key, &entry.value)?;
+                known.services.insert(id.name, pool.service);
+            }
+        }
+        if fixed {
+            let entries = list_all(store, &keys::fixed_of_namespace(namespace)).await?.items;
+            known.fixed.extend(entries.iter().filter_map(|entry| Some(keys::parse_fixed(&entry.key)?.name)));
+        }
+        Ok(known)
+    }
+
+    fn of(&self, pool: &PoolId) -> &[Leased] {
+        self.leases.get(pool).map_or(&[], Vec::as_slice)
+    }
+
+    fn pod(&self, leased: &Leased, pool: &Scoped) -> Option<PodView> {
+        let claim = leased.lease.pod.as_ref()?;
+        let service_pool = claim.service_pool.as_ref();
+        let set = claim.fixed.then(|| record::stateful_set(claim.name.as_str())).flatten();
+        Some(PodView {
+            address: leased.address,
+            pod_name: claim.name.to_string(),
+            svc_name: text(service_pool.and_then(|name| self.services.get(name))),
+            service_pool: text(service_pool),
+            namespace: claim.namespace.to_string(),
+            sts_name: set.unwrap_or_default().to_owned(),
+            sts_deleted: claim.fixed && !self.fixed.contains(&claim.name),
+            fixed: claim.fixed,
+            modify_time: rfc3339(claim.changed),
+            namespace_pool: pool.name.to_string(),
+        })
+    }
+}
+
+fn text(name: Option<&PodText>) -> String {
+    name.map(PodText::to_string).unwrap_or_default()
+}
+
+/// A namespace's pool. What is set aside for services counts as used, whether or not a pod has it.
+pub(super) fn namespace_pool(id: &Scoped, pool: &NamespacePool, known: &Known) -> NamespacePoolView {
+    let leases = known.of(&PoolId::Namespace(id.clone()));
+    let of_service =
+        |leased: &&Leased| pool.services.iter().any(|service| service.span.range().contains(leased.address));
+    let own = leases.iter().filter(|leased| !of_service(leased)).count();
+    let pods: BTreeMap<IpAddr, PodView> =
+        leases.iter().filter_map(|leased| Some((leased.address, known.pod(leased, id)?))).collect();
+    NamespacePoolView {
+        name: id.name.clone(),
+        namespace: id.namespace.clone(),
+        subnet: pool.subnet,
+        start: pool.span.start,
+        end: pool.span.end,
+        cidr: pool.cidr,
+        gateway: pool.gateway,
+        vlanid: pool.vlan,
+        total: pool.span.total(),
+        used: pool.reserved().saturating_add(own as u128),
+        last_assigned: last_assigned(leases),
+        pods: (!pods.is_empty()).then_some(pods),
+    }
+}
+
+/// A service's pool.
+pub(super) fn service_pool(id: &Scoped, pool: &ServicePool, known: &Known) -> ServicePoolView {
+    let parent = Scoped { namespace: id.namespace.clone(), name: pool.pool.clone() };
+    let leases = known.of(&PoolId::Namespace(parent));
+    ServicePoolView {
+        name: id.name.clone(),
+        namespace: id.namespace.clone(),
+        start: pool.span.start,
+        end: pool.span.end,
+        cidr: pool.cidr,
+        service_name: pool.service.clone(),
+        namespace_pool: pool.pool.clone(),
+        total: pool.span.total(),
+        used: within(leases, &pool.span),
+        deleted: false,
+        last_assigned: last_assigned(leases),
+    }
+}
+
+fn within(leases: &[Leased], span: &Span) -> u128 {
+    let range = span.range();
+    leases.iter().filter(|leased| range.contains(leased.address)).count() as u128
+}
+
+fn last_assigned(leases: &[Leased]) -> String {
+    let last = leases.iter().max_by_key(|leased| leased.since);
+    last.map(|leased| leased.address.to_string()).unwrap_or_default()
+}
+
+/// A time in milliseconds since the Unix epoch as RFC 3339 in UTC, to the second.
+fn rfc3339(millis: u64) -> String {
+    let seconds = millis / 1_000;
+    let (days, time) = (seconds / 86_400, seconds % 86_400);
+    // Years of 365.2425 days that begin in March, so that a leap day is the last one of a year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3_600, time / 60 % 60, time % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_704_067_199, "2023-12-31T23:59:59Z"),
+            (1_709_251_200, "2024-03-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds * 1_000 + 999), text);
+        }
+    }
+}
