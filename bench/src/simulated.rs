@@ -9,10 +9,10 @@ use coild::daemon::{Daemon, Node, Started};
 use coild::state::Ask;
 use common::ipam::Family;
 use common::name::{ContainerId, IfName, NodeName, PodText};
+use common::server::allow_many_files;
 use common::store::Store;
 use common::store::etcd::{Etcd as EtcdStore, EtcdConfig};
 use common::wire::node::AttachmentId;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,7 +60,8 @@ pub(crate) fn store(endpoint: &str) -> Result<Arc<dyn Store>> {
 impl Nodes {
     /// Opens the journals of so many nodes.
     pub(crate) fn open(endpoint: &str, count: usize) -> Result<Self> {
-        raise_file_limit()?;
+        // A journal and a connection for each node.
+        allow_many_files();
         let memory = Path::new(MEMORY);
         let journals = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -184,10 +185,4 @@ fn config(name: &str) -> Result<NodeConfig> {
     let command = NodeConfig::augment_args(Command::new("coild"));
     let matches = command.try_get_matches_from(["coild", "--node-name", name, "--route-table", "none"])?;
     Ok(NodeConfig::from_arg_matches(&matches)?)
-}
-
-/// A journal and a connection for each node take more files than a process may open by default.
-fn raise_file_limit() -> Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }

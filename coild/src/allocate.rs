@@ -67,6 +67,7 @@ impl Sources {
     /// and is not given back yet.
     async fn allocate_chosen(&self, ask: Ask) -> Result<Vec<AssignedAddress>, AllocationError> {
         let deadline = Instant::now() + PATIENCE;
+        let mut elsewhere = None;
         loop {
             let kept = ask.clone();
             let kept = self.allocator.run(move |state, now| state.give_kept(&kept, now)).await?;
@@ -76,13 +77,16 @@ impl Sources {
             let patience = deadline.saturating_duration_since(Instant::now());
             match timeout(patience, self.leases.addresses(ask.clone())).await {
                 Ok(Ok(given)) => return Ok(given),
-                Ok(Err(LeaseError::Elsewhere { .. })) if Instant::now() + PAUSE < deadline => {
+                Ok(Err(error @ LeaseError::Elsewhere { .. })) if Instant::now() + PAUSE < deadline => {
                     // The pod before was stopped just now, and its node is about to give the address back.
+                    elsewhere = Some(error);
                     tokio::time::sleep(PAUSE).await;
                 }
                 Ok(Err(LeaseError::Refused(refused))) => return Err(AllocationError::Refused(refused)),
                 Ok(Err(error)) => return Err(AllocationError::Chosen(error)),
-                Err(_) => return Err(AllocationError::ChosenTimedOut),
+                Err(_) => {
+                    return Err(elsewhere.map_or(AllocationError::ChosenTimedOut, AllocationError::Chosen));
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use coild::config::Config;
 use coild::daemon::Daemon;
-use common::server::{keep_files_private, terminated};
+use common::server::{allow_many_files, keep_files_private, terminated};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     keep_files_private();
     let config: Config = common::config::parse()?;
+    allow_many_files();
     coild::logging::start(&config.log).context("--log")?;
     // One thread for all sockets, besides the allocator's: an ADD is a chain of wake-ups, and each one more costs.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use coild::config::LogConfig;
 use common::error::chain;
-use common::server::{keep_files_private, terminated};
+use common::server::{allow_many_files, keep_files_private, terminated};
 use controller::audit;
 use controller::auth::NewToken;
 #[cfg(feature = "etcd")]
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let Config { mode } = common::config::parse()?;
     keep_files_private();
+    allow_many_files();
     let mut runtime = match &mode {
         Mode::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
         // As in coild: the fewer threads an ADD passes through, the sooner it is answered.

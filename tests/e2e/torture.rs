@@ -18,6 +18,11 @@ fn coild_points() -> Result<()> {
 }
 
 #[test]
+fn controller_points() -> Result<()> {
+    tell("controller_points")
+}
+
+#[test]
 fn plugin_points() -> Result<()> {
     tell("plugin_points")
 }

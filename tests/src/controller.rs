@@ -21,6 +21,7 @@ pub struct Controller {
     place: Place,
     dir: TempDir,
     args: Vec<String>,
+    failpoints: String,
     process: Option<Process>,
 }
 
@@ -50,15 +51,21 @@ impl Controller {
 
     fn start(place: Place, args: &[&str]) -> Result<Self> {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        let mut controller = Self { place, dir: directory()?, args, process: None };
+        let mut controller =
+            Self { place, dir: directory()?, args, failpoints: String::new(), process: None };
         controller.run()?;
         Ok(controller)
+    }
+
+    /// Sets what the next processes do at named points, in the language of `common::fault`; empty for nothing.
+    pub fn set_failpoints(&mut self, failpoints: &str) {
+        failpoints.clone_into(&mut self.failpoints);
     }
 
     /// The command that starts it.
     pub fn command(&self) -> Result<Command> {
         let mut command = self.place.command(binary("coil-controller")?);
-        command.args(&self.args).arg("--listen").arg(self.server());
+        command.args(&self.args).arg("--listen").arg(self.server()).env("FAILPOINTS", &self.failpoints);
         if self.args.first().is_some_and(|mode| mode == "standalone") {
             command.arg("--data-dir").arg(self.dir.path().join("data")).arg("--socket").arg(self.socket());
         }
@@ -67,16 +74,23 @@ impl Controller {
 
     /// Starts it again, and waits until it serves.
     pub fn run(&mut self) -> Result<()> {
+        let running = self.try_run()?;
+        ensure!(running, "coil-controller ended: {}", self.process()?.story());
+        Ok(())
+    }
+
+    /// Starts it again, and waits until it serves, or until it has ended. Answers whether it serves.
+    pub fn try_run(&mut self) -> Result<bool> {
         let mut command = self.command()?;
         let log = self.dir.path().join("log");
         let process = Process::start("coil-controller", self.place, &mut command, &log)?;
         let http = self.http();
         let process = self.process.insert(process);
-        wait_until("coil-controller to serve", READY, || {
-            ensure!(process.is_running()?, "coil-controller ended: {}", process.story());
-            http.get("/healthz")?.expect(200).map(|_| true)
+        wait_until("coil-controller to serve or to end", READY, || {
+            Ok(!process.is_running()? || http.get("/healthz")?.expect(200).is_ok())
         })
-        .with_context(|| process.story())
+        .with_context(|| process.story())?;
+        process.is_running()
     }
 
     /// Asks it to end, and waits.

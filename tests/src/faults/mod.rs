@@ -62,6 +62,7 @@ impl Story {
 pub const STORIES: &[Story] = &[
     Story { name: "random_load", run: load::random_load },
     Story { name: "coild_points", run: points::coild_points },
+    Story { name: "controller_points", run: points::controller_points },
     Story { name: "plugin_points", run: points::plugin_points },
     Story { name: "route_points", run: points::route_points },
     Story { name: "store_killed", run: etcd::store_killed },

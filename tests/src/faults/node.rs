@@ -11,6 +11,7 @@ use crate::load::Dice;
 use crate::machine::Machine;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
+use common::server::allow_many_files;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -184,6 +185,12 @@ pub fn hostile_clients(_: Budget) -> Result<()> {
     }
     served("slow")?;
     drop(slow);
+    // Connections on which nothing is said, more than are served at once.
+    allow_many_files();
+    let idle: Vec<UnixStream> =
+        (0..10_000).map(|_| UnixStream::connect(&socket)).collect::<Result<_, _>>()?;
+    served("idle")?;
+    drop(idle);
     // A hundred megabytes.
     let huge = world.nodes[0].http().send("POST", "/ip", &vec![b' '; 100 << 20])?;
     ensure!(matches!(huge.status, 400 | 413), "{}: {}", huge.status, huge.text());

@@ -5,7 +5,7 @@ use super::Budget;
 use super::world::{World, check};
 use crate::client::Client;
 use crate::cluster::Cluster;
-use crate::coild::{Coild, READY};
+use crate::coild::{Coild, READY, request};
 use crate::history::{Answer, History};
 use crate::load::{Dice, at_once};
 use crate::machine::Machine;
@@ -13,6 +13,7 @@ use crate::plugin::{Plugin, main_config};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// The points of coild that every node comes to.
@@ -96,6 +97,69 @@ fn live(node: &Coild, history: &History, round: usize) -> Result<()> {
     };
     let ended = || node.http().get("/healthz").is_err();
     wait_until("the mirror to agree", READY, || Ok(ended() || quiet()?))
+}
+
+/// The points of the controller that a change comes to.
+const CONTROLLER: [&str; 4] = ["store.txn.before", "store.txn.after", "reply.before", "reply.after"];
+
+/// A controller ends at every occurrence of its points while it takes a dead node's blocks away and changes a pool.
+/// Done again, both are done: nothing of the node is left, and every address that it held can be given.
+pub fn controller_points(budget: Budget) -> Result<()> {
+    let mut world = World::start(POOL, 1)?;
+    let mut dice = Dice::new(budget.seed);
+    let until = Instant::now() + budget.time * 3;
+    for point in CONTROLLER {
+        let mut occurrence = 0;
+        let mut died = true;
+        while died && (occurrence == 0 || Instant::now() < until) {
+            let name = format!("{}-{occurrence}", point.replace('.', "-"));
+            let mut gone = world.cluster.node(&name)?.with(&World::ARGS);
+            gone.run()?;
+            let held: Vec<IpAddr> =
+                (0..12).map(|n| Ok(gone.allocate(&format!("c{n}"))?.parse()?)).collect::<Result<_>>()?;
+            gone.kill()?;
+            let World { cluster, nodes, .. } = &mut world;
+            let controller = &mut cluster.controller;
+            controller.kill()?;
+            controller.set_failpoints(&format!("{point}={occurrence}*off->return"));
+            let lines = [format!("node remove {name} --force"), "pool disable default".to_owned()];
+            if controller.try_run()? {
+                for line in &lines {
+                    controller.try_coilctl(line)?;
+                }
+            }
+            died = controller.http().get("/healthz").is_err();
+            controller.kill()?;
+            controller.set_failpoints("");
+            controller.run()?;
+            // The first time may have been enough, and then there is no such node.
+            for line in &lines {
+                controller.try_coilctl(line)?;
+            }
+            controller.coilctl("pool enable default")?;
+            ensure!(
+                controller.try_coilctl(&format!("node show {name}"))?.status.code() != Some(0),
+                "{name} is there"
+            );
+            ensure!(cluster.leases()?.values().all(|node| *node != name), "{name} has leases");
+            ensure!(cluster.index(&name)?.is_empty(), "{name} has indexes");
+            for (n, address) in held.iter().enumerate() {
+                let mut asked = request(&format!("new{n}"));
+                asked["address"] = serde_json::json!(address);
+                nodes[0]
+                    .http()
+                    .post("/ip", &asked)?
+                    .expect(200)
+                    .with_context(|| format!("{address} of {name}"))?;
+            }
+            for n in 0..held.len() {
+                nodes[0].free(&format!("new{n}"))?;
+            }
+            occurrence += 1 + dice.roll(2);
+        }
+        ensure!(occurrence > 1, "nothing ended at {point}");
+    }
+    world.drain()
 }
 
 /// The points of the plugin, and the node's routes.
