@@ -54,24 +54,39 @@ fn name_of<'a>(what: &str, line: &'a str) -> &'a str {
     if what == "link" { line.split(": ").nth(1).unwrap_or(line) } else { line }
 }
 
-/// The processes that this one has started, directly or not.
+/// The processes that this one has started, directly or not. (`/proc/*/children` misses some while others end.)
 fn descendants() -> Vec<String> {
-    let (mut found, mut parents) = (Vec::new(), vec![std::process::id().to_string()]);
+    let processes: Vec<Status> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Status::parse(&fs::read_to_string(entry.path().join("stat")).ok()?))
+        .collect();
+    let (mut found, mut parents) = (Vec::new(), vec![std::process::id()]);
     while let Some(parent) = parents.pop() {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
-        for task in tasks.flatten() {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            for child in children.split_whitespace() {
-                let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-                // The one that looks.
-                if name.trim() != "ip" {
-                    found.push(format!("{} {child}", name.trim()));
-                    parents.push(child.to_owned());
-                }
-            }
+        // All but the one that looks.
+        for process in processes.iter().filter(|process| process.parent == parent && process.name != "ip") {
+            found.push(format!("{} {}", process.name, process.id));
+            parents.push(process.id);
         }
     }
     found
+}
+
+/// What the kernel says of a process (proc(5), `stat`).
+struct Status {
+    id: u32,
+    name: String,
+    parent: u32,
+}
+
+impl Status {
+    fn parse(line: &str) -> Option<Self> {
+        let (id, rest) = line.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        let parent = rest.split(' ').nth(1)?.parse().ok()?;
+        Some(Self { id: id.parse().ok()?, name: name.to_owned(), parent })
+    }
 }
 
 #[cfg(test)]
