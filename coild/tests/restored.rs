@@ -4,18 +4,24 @@
 
 use async_trait::async_trait;
 use coild::allocator::Allocator;
+use coild::annotations::{Choice, Chosen};
 use coild::journal::Journal;
 use coild::lease_keeper::{LeaseError, LeaseKeeper, LeaseRequests, Want};
 use coild::metrics::Metrics;
-use coild::state::{Need, Settings};
-use common::ipam::{Family, Pool};
-use common::name::{NodeName, PoolName};
+use coild::state::{Ask, Need, Settings};
+use common::ipam::{Family, NamespacePool, Pool, RangeSpec, ServiceRange, Span, Unit};
+use common::name::{IfName, NodeName, PodText, PoolName};
+use common::pool_id::{PoolId, Scoped};
 use common::store::embedded::Embedded;
 use common::store::{
     Entry, KeyRange, Op, Page, Revision, Store, StoreError, TtlId, Txn, Watch, keys, record,
 };
-use std::sync::Arc;
+use common::wire::node::AttachmentId;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -27,6 +33,8 @@ struct Restored {
     rewinds: AtomicU64,
     interruptions: AtomicU64,
     lead: AtomicI64,
+    /// What another history has as records, at the same revisions.
+    others: Mutex<HashMap<String, Entry>>,
 }
 
 impl Restored {
@@ -41,7 +49,19 @@ impl Restored {
             rewinds: AtomicU64::new(0),
             interruptions: AtomicU64::new(0),
             lead: AtomicI64::new(10),
+            others: Mutex::default(),
         })
+    }
+
+    /// Another history has another record at the same revision.
+    async fn has(&self, key: String, record: &impl Serialize) {
+        let entry = self.store.get(&key).await.expect("read").expect("written");
+        let other = Entry { value: record::encode(record), ..entry };
+        self.others.lock().expect("not poisoned").insert(key, other);
+    }
+
+    async fn put(&self, key: String, record: &impl Serialize) {
+        self.txn(Txn::new().then(Op::Put(key, record::encode(record)))).await.expect("written");
     }
 
     async fn leases(&self) -> u64 {
@@ -58,7 +78,8 @@ impl Restored {
 #[async_trait]
 impl Store for Restored {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.store.get(key).await
+        let other = self.others.lock().expect("not poisoned").get(key).cloned();
+        if other.is_some() { Ok(other) } else { self.store.get(key).await }
     }
 
     async fn list(&self, range: &KeyRange, limit: usize) -> Result<Page<Entry>, StoreError> {
@@ -112,6 +133,21 @@ fn pool() -> Pool {
     Pool::of_subnets(vec!["10.0.0.0/24".parse().expect("net")])
 }
 
+fn text(text: &str) -> PodText {
+    PodText::new(text).expect("text")
+}
+
+fn web() -> Scoped {
+    Scoped { namespace: text("team"), name: text("web") }
+}
+
+/// A namespace's pool of 15 addresses.
+fn namespace_pool() -> NamespacePool {
+    let range = RangeSpec { cidr: Some("10.1.0.0/28".parse().expect("net")), ..RangeSpec::default() };
+    NamespacePool::new("10.1.0.0/24".parse().expect("net"), range, "10.1.0.254".parse().expect("ip"), 0)
+        .expect("valid")
+}
+
 /// A node that has just been started, and knows the pool.
 struct Node {
     allocator: Allocator,
@@ -142,6 +178,25 @@ impl Node {
 
     async fn want(&self) -> Result<(), LeaseError> {
         self.leases.want(Want::Any(Need { pool: PoolName::default_pool(), family: Family::V4 })).await
+    }
+
+    /// Asks for an address of [`web`] for a pod of a `StatefulSet`, which keeps it.
+    async fn ask(&self, pod: &str) -> Result<IpAddr, LeaseError> {
+        let ask = Ask {
+            attachment: AttachmentId {
+                container_id: pod.parse().expect("container"),
+                interface: IfName::eth0(),
+            },
+            namespace: text("team"),
+            pod: text(pod),
+            families: vec![Family::V4],
+            choice: Some(Choice { pools: vec![Chosen::Namespace(web())], fixed: true, any_family: false }),
+            pool: None,
+            addresses: Vec::new(),
+            network: None,
+            netns: None,
+        };
+        self.leases.addresses(ask).await.map(|given| given[0].address)
     }
 
     async fn is_refused(&self) {
@@ -220,4 +275,54 @@ async fn a_store_that_goes_on_is_not_suspected() {
         store.lead.store(lead, Ordering::Relaxed);
         Node::start("n2", &store).await.want().await.expect("leased");
     }
+}
+
+#[tokio::test]
+async fn what_was_known_of_pools_is_another_historys() {
+    let store = Restored::start().await;
+    store.put(keys::namespace_pool(&web()), &namespace_pool()).await;
+    let node = Node::start("n1", &store).await;
+    node.want().await.expect("leased");
+    node.ask("db-0").await.expect("given");
+    store.has(keys::pool(&PoolName::default_pool()), &Pool { disabled: true, ..pool() }).await;
+    store.has(keys::namespace_pool(&web()), &NamespacePool { disabled: true, ..namespace_pool() }).await;
+    store.lead.store(-500, Ordering::Relaxed);
+    store.interruptions.fetch_add(1, Ordering::Relaxed);
+    node.is_refused().await;
+    node.want().await.expect_err("it is announced");
+    store.settle().await;
+    let refused = node.want().await.expect_err("the pool is disabled").to_string();
+    assert_eq!(refused, "pool default gives no blocks");
+    let refused = node.ask("db-1").await.expect_err("the pool is disabled").to_string();
+    assert_eq!(refused, "namespace pool team/web is disabled");
+}
+
+#[tokio::test]
+async fn a_fixed_address_is_kept_again_that_the_store_has_forgotten() {
+    let store = Restored::start().await;
+    store.put(keys::namespace_pool(&web()), &namespace_pool()).await;
+    let node = Node::start("n1", &store).await;
+    let address = node.ask("db-0").await.expect("given");
+    // The backup has nothing of it, and a service's pool that the address is of.
+    let (id, unit) = (PoolId::Namespace(web()), Unit::containing(address, 0));
+    let pod = Scoped { namespace: text("team"), name: text("db-0") };
+    let (lease, fixed) = (keys::lease(&id, unit), keys::fixed(&pod, Family::V4));
+    let forget = [lease.clone(), fixed.clone(), keys::block(&NodeName::new("n1").expect("name"), &id, unit)];
+    let before = store.get(&fixed).await.expect("read").expect("kept").value;
+    let span = Span { start: address, end: address };
+    let services = vec![ServiceRange { name: text("front"), span }];
+    let restored = record::encode(&NamespacePool { services, ..namespace_pool() });
+    let txn = forget.into_iter().fold(Txn::new(), |txn, key| txn.then(Op::Delete(key)));
+    store.txn(txn.then(Op::Put(keys::namespace_pool(&web()), restored))).await.expect("restored");
+    store.rewinds.fetch_add(1, Ordering::Relaxed);
+    node.is_refused().await;
+    let claimed = async || store.get(&lease).await.expect("read");
+    while claimed().await.is_none() {
+        node.leases.reconcile();
+        tokio::task::yield_now().await;
+    }
+    let entry = claimed().await.expect("claimed");
+    let pod = record::decode::<record::Lease>(&entry.key, &entry.value).expect("lease").pod.expect("pod");
+    assert_eq!((pod.fixed, pod.service_pool), (true, Some(text("front"))));
+    assert_eq!(store.get(&fixed).await.expect("read").expect("kept again").value, before);
 }

@@ -4,20 +4,18 @@
 //! it is wanted, remembered, and compared by the transaction that leases the address.
 
 use super::give_back::Found;
+use super::target::{Shown, Target};
 use super::{LeaseError, LeaseKeeper};
 use crate::annotations::Chosen;
-use crate::state::{Ask, BlockId, LeasedAddress, Standing, State};
+use crate::state::{Ask, LeasedAddress, Standing, State};
 use common::clock;
-use common::ipam::{Family, NamespacePool, Segment, ServicePool, Space, Unit, UnitRun};
+use common::ipam::{Family, Space, Unit};
 use common::name::PodText;
 use common::pool_id::{PoolId, Scoped};
 use common::store::leases::FreeUnits;
-use common::store::leases::addresses::{Wanted, acquire};
-use common::store::record::{self, Claim};
+use common::store::leases::addresses::acquire;
 use common::store::{Entry, Revision, StoreError, keys};
 use common::wire::node::AssignedAddress;
-use std::collections::HashMap;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,98 +26,6 @@ const ATTEMPTS: u32 = 64;
 const SMALL: usize = 256;
 /// After a lost race the search goes on so many addresses further at most, so that nodes don't meet again.
 const STRIDE: u64 = 16;
-/// How many pools are remembered.
-const REMEMBERED: usize = 1_024;
-
-/// A pool as it was read: the addresses that may be leased by its record.
-#[derive(Debug)]
-pub(super) struct Target {
-    chosen: Chosen,
-    /// The record, and the revision at which it was read.
-    key: String,
-    revision: Revision,
-    /// The pool that the leases belong to.
-    id: PoolId,
-    space: Space,
-    segment: Segment,
-    service_pool: Option<PodText>,
-    disabled: bool,
-}
-
-/// The pools of namespaces and services that the node has leased addresses of.
-#[derive(Debug, Default)]
-pub(super) struct Targets {
-    /// As they were read last, by the keys of their records.
-    read: HashMap<String, Arc<Target>>,
-    /// The address of each that this node leased last, and when.
-    last: HashMap<String, (Revision, Unit)>,
-    /// How often the store had gone back to an earlier state when they were read: its revisions mean something else
-    /// since.
-    rewinds: u64,
-}
-
-impl Target {
-    fn parse(namespace: &PodText, chosen: &Chosen, entry: &Entry) -> Result<Self, record::RecordError> {
-        let id = |name| PoolId::Namespace(Scoped { namespace: namespace.clone(), name });
-        let (key, revision) = (entry.key.clone(), entry.mod_revision);
-        Ok(match chosen {
-            Chosen::Namespace(pool) => {
-                let record: NamespacePool = record::decode(&entry.key, &entry.value)?;
-                Self {
-                    chosen: chosen.clone(),
-                    key,
-                    revision,
-                    id: id(pool.name.clone()),
-                    space: record.space(),
-                    segment: record.segment(),
-                    service_pool: None,
-                    disabled: record.disabled,
-                }
-            }
-            Chosen::Service(pool) => {
-                let record: ServicePool = record::decode(&entry.key, &entry.value)?;
-                Self {
-                    chosen: chosen.clone(),
-                    key,
-                    revision,
-                    space: record.space(),
-                    id: id(record.pool),
-                    segment: record.segment,
-                    service_pool: Some(pool.name.clone()),
-                    disabled: record.disabled,
-                }
-            }
-        })
-    }
-
-    fn block(&self, unit: Unit) -> BlockId {
-        BlockId { pool: self.id.clone(), unit }
-    }
-
-    /// From the first address to the last, which may have others between them.
-    fn whole(&self) -> Option<UnitRun> {
-        let (first, last) = (self.space.runs().next()?, self.space.runs().next_back()?);
-        Some(UnitRun { last: last.last, ..first })
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Shown(&self.chosen).fmt(f)
-    }
-}
-
-/// A pool that a pod names, for a person.
-struct Shown<'a>(&'a Chosen);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Chosen::Service(pool) => write!(f, "service pool {pool}"),
-            Chosen::Namespace(pool) => write!(f, "namespace pool {pool}"),
-        }
-    }
-}
 
 /// Why a pool gives no address, so that the next one that the pod names is tried.
 enum Unmet {
@@ -133,10 +39,6 @@ impl LeaseKeeper {
     /// Leases the addresses that a pod asks for in the pools that it names, and gives them to it.
     pub(super) async fn lease_addresses(&mut self, ask: &Ask) -> Result<Vec<AssignedAddress>, LeaseError> {
         self.is_same_store().await?;
-        let rewinds = self.store.rewinds();
-        if self.targets.rewinds != rewinds {
-            self.targets = Targets { rewinds, ..Targets::default() };
-        }
         let any = ask.choice.as_ref().is_some_and(|choice| choice.any_family);
         let families: Vec<Option<Family>> =
             if any { vec![None] } else { ask.families.iter().copied().map(Some).collect() };
@@ -213,19 +115,16 @@ impl LeaseKeeper {
             Chosen::Service(pool) => keys::service_pool(pool),
             Chosen::Namespace(pool) => keys::namespace_pool(pool),
         };
-        if let Some(target) = self.targets.read.get(&key).filter(|_| !fresh) {
-            return Ok(Some(Arc::clone(target)));
+        if let Some(target) = self.targets.get(&key).filter(|_| !fresh) {
+            return Ok(Some(target));
         }
         let Some(entry) = self.store.get(&key).await? else {
-            self.targets.read.remove(&key);
+            self.targets.forget(&key);
             return Ok(None);
         };
         let unreadable = |error| LeaseError::ChosenRecord(Shown(chosen).to_string(), Arc::new(error));
         let target = Arc::new(Target::parse(namespace, chosen, &entry).map_err(unreadable)?);
-        if self.targets.read.len() >= REMEMBERED {
-            self.targets.read.clear();
-        }
-        self.targets.read.insert(key, Arc::clone(&target));
+        self.targets.learn(&target);
         Ok(Some(target))
     }
 
@@ -259,7 +158,7 @@ impl LeaseKeeper {
             if !self.knows(&target, unit).await?
                 && let Some(leased) = self.try_lease(&target, unit, ask, stale).await?
             {
-                self.targets.last.insert(target.key.clone(), (leased.token, unit));
+                self.targets.leased(&target, leased.token, unit);
                 return Ok(Ok(leased));
             }
             // Another node was first, or the pool has changed.
@@ -298,7 +197,7 @@ impl LeaseKeeper {
         }
         let full = || Unmet::Reason(format!("every address of {target} is leased"));
         let Some((whole, last)) = target.whole().zip(space.last_index()) else { return Ok(Err(full())) };
-        let mut from = self.targets.last.get(&target.key).copied();
+        let mut from = self.targets.last(target);
         if last < SMALL as u128 || from.is_none() {
             let page = self.store.list(&keys::leases_between(&target.id, whole), SMALL).await?;
             let leased = page.items.iter().filter_map(|entry| {
@@ -362,20 +261,6 @@ impl LeaseKeeper {
         let mut hasher = DefaultHasher::new();
         (self.node.as_str(), attempt, clock::now_millis()).hash(&mut hasher);
         hasher.finish() % STRIDE
-    }
-}
-
-impl Target {
-    /// One of its addresses, for a pod.
-    pub(super) fn wanted(&self, ask: &Ask, unit: Unit) -> Wanted {
-        let pod = Claim {
-            namespace: ask.namespace.clone(),
-            name: ask.pod.clone(),
-            service_pool: self.service_pool.clone(),
-            fixed: ask.choice.as_ref().is_some_and(|choice| choice.fixed),
-            changed: clock::now_millis(),
-        };
-        Wanted { pool: self.id.clone(), unit, segment: self.segment.clone(), pod }
     }
 }
 

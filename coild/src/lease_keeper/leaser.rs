@@ -31,9 +31,6 @@ pub struct Leaser {
     /// The pools as they were read last. A lease is created only while its pool is the same, so that an old one
     /// here costs a read and nothing else.
     pools: BTreeMap<PoolName, Known>,
-    /// How often the store had gone back to an earlier state when they were read: its revisions mean something else
-    /// since.
-    rewinds: u64,
     /// The block of each pool and family that was leased last: the search goes on behind it.
     last: BTreeMap<Need, Unit>,
 }
@@ -47,8 +44,7 @@ struct Known {
 impl Leaser {
     /// A leaser that has read nothing yet.
     pub fn new(node: NodeName, store: Arc<dyn Store>) -> Self {
-        let rewinds = store.rewinds();
-        Self { node, store, pools: BTreeMap::new(), rewinds, last: BTreeMap::new() }
+        Self { node, store, pools: BTreeMap::new(), last: BTreeMap::new() }
     }
 
     /// Leases one block that has no holder, or several in one transaction if `count` asks for them and they are
@@ -157,6 +153,11 @@ impl Leaser {
         }
     }
 
+    /// Forgets the pools: the store went back to an earlier state, and its revisions mean something else since.
+    pub fn forget(&mut self) {
+        self.pools.clear();
+    }
+
     /// A pool as it is now. The next lease need not read it.
     pub async fn read_pool(&mut self, pool: &PoolName) -> Result<Pool, LeaseError> {
         self.changed(pool, 0).await?;
@@ -165,11 +166,6 @@ impl Leaser {
 
     /// A pool as it was read last; it is read if it never was.
     async fn known(&mut self, pool: &PoolName) -> Result<Known, LeaseError> {
-        let rewinds = self.store.rewinds();
-        if self.rewinds != rewinds {
-            self.pools.clear();
-            self.rewinds = rewinds;
-        }
         if let Some(known) = self.pools.get(pool) {
             return Ok(known.clone());
         }

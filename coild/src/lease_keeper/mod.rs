@@ -13,11 +13,11 @@ pub mod leaser;
 mod protect;
 mod reconcile;
 mod restored;
+mod target;
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::metrics::Metrics;
 use crate::state::{AllocateError, Ask, BlockId, Need, Standing, State};
-use addresses::Targets;
 use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::name::{NodeName, PoolName};
@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use target::Targets;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 

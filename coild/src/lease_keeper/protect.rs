@@ -8,9 +8,11 @@ use super::reconcile::Leased;
 use super::{LeaseError, LeaseKeeper};
 use crate::state::{BlockId, Standing, State};
 use common::ipam::{NamespacePool, Pool};
+use common::name::PodText;
 use common::pool_id::PoolId;
+use common::store::leases::addresses::keep;
 use common::store::record::{self, BlockMirror, Claim};
-use common::store::{Entry, StoreError, keys, leases};
+use common::store::{Entry, StoreError, Txn, keys, leases};
 use std::collections::BTreeMap;
 
 /// How far that was possible; the greater, the worse.
@@ -58,10 +60,18 @@ impl LeaseKeeper {
                 (leases::discard(entry, lease.as_ref()), Protection::Barred)
             }
             (None, _) => {
-                let Some(pool) = self.pool_of(id).await? else { return Ok(Protection::Barred) };
+                let Some((pool, service_pool)) = self.pool_of(id).await? else {
+                    return Ok(Protection::Barred);
+                };
                 let entry = index.map(|(entry, _)| entry);
                 tracing::info!(pool = %id.pool, block = %id.unit, "claims the lease of a fenced block again");
+                let pod = pod.map(|claim| Claim { service_pool, ..claim });
+                let kept = pod.clone().filter(|claim| claim.fixed);
                 let claim = leases::protect(&self.node, (&id.pool, &pool), id.unit, entry, pod, &mirror);
+                let claim = match kept {
+                    Some(pod) => self.keep_again(claim, id, &pod).await?,
+                    None => claim,
+                };
                 (claim, Protection::Complete)
             }
         };
@@ -72,23 +82,34 @@ impl LeaseKeeper {
         }
     }
 
-    /// The pool of a block, if the block is still one of its units.
-    async fn pool_of(&self, id: &BlockId) -> Result<Option<Entry>, LeaseError> {
+    /// Adds that a fixed address is kept for its pod again, unless another one is.
+    async fn keep_again(&self, claim: Txn, id: &BlockId, pod: &Claim) -> Result<Txn, LeaseError> {
+        let kept = self.store.get(&keys::fixed(&pod.pod(), id.unit.family())).await?;
+        Ok(if kept.is_some() { claim } else { keep(claim, &id.pool, id.unit, pod, 0) })
+    }
+
+    /// The record of a block's pool, and the service's pool that has the address, if the block is still one of the
+    /// pool's units.
+    async fn pool_of(&self, id: &BlockId) -> Result<Option<(Entry, Option<PodText>)>, LeaseError> {
         let key = match &id.pool {
             PoolId::Coil(pool) => keys::pool(pool),
             PoolId::Namespace(pool) => keys::namespace_pool(pool),
         };
         let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
-        let has = match &id.pool {
-            PoolId::Coil(_) => record::decode::<Pool>(&entry.key, &entry.value)
-                .ok()
-                .and_then(|pool| pool.space(id.unit.family()).ok())
-                .is_some_and(|space| space.index_of(id.unit).is_some()),
-            // Those of services are its addresses too.
-            PoolId::Namespace(_) => record::decode::<NamespacePool>(&entry.key, &entry.value)
-                .is_ok_and(|pool| pool.span.range().contains(id.unit.first())),
+        let (has, service_pool) = match &id.pool {
+            PoolId::Coil(_) => {
+                let pool = record::decode::<Pool>(&entry.key, &entry.value).ok();
+                let space = pool.and_then(|pool| pool.space(id.unit.family()).ok());
+                (space.is_some_and(|space| space.index_of(id.unit).is_some()), None)
+            }
+            PoolId::Namespace(_) => {
+                let address = id.unit.first();
+                let pool = record::decode::<NamespacePool>(&entry.key, &entry.value).ok();
+                let has = pool.as_ref().is_some_and(|pool| pool.span.range().contains(address));
+                (has, pool.and_then(|pool| pool.service_of(address).map(|service| service.name.clone())))
+            }
         };
-        Ok(has.then_some(entry))
+        Ok(has.then_some((entry, service_pool)))
     }
 }
 

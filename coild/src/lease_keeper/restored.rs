@@ -3,6 +3,7 @@
 //! It has forgotten leases, and their blocks look free to everybody. So whoever notices first announces it, and
 //! nobody leases a block while the announcement lasts; the holders claim theirs again meanwhile.
 
+use super::target::Targets;
 use super::{LeaseError, LeaseKeeper};
 use crate::state::State;
 use common::store::record::{self, Restored};
@@ -105,6 +106,9 @@ impl LeaseKeeper {
              are closed, and their addresses stay with their containers"
         );
         self.metrics.restores.add(1);
+        // Revisions mean something else now.
+        self.leaser.forget();
+        self.targets = Targets::default();
         self.allocator.run(State::touch_all).await?;
         self.allocator.signals().changed.notify_one();
         // The next comparison reads what is noted now.

@@ -268,6 +268,11 @@ impl NamespacePool {
         space(&self.span, &reserved)
     }
 
+    /// The part of a service that has an address.
+    pub fn service_of(&self, address: IpAddr) -> Option<&ServiceRange> {
+        self.services.iter().find(|service| service.span.range().contains(address))
+    }
+
     /// How many addresses are set aside for services.
     pub fn reserved(&self) -> u128 {
         self.services.iter().fold(0, |sum, service| sum.saturating_add(service.span.total()))

@@ -50,6 +50,14 @@ fn fix(txn: Txn, Wanted { pool, unit, pod, .. }: &Wanted, stale: &[Entry]) -> Tx
         txn.when(Compare::ModRevision(entry.key.clone(), entry.mod_revision))
             .then(Op::Delete(entry.key.clone()))
     });
+    keep(txn, pool, *unit, pod, before)
+}
+
+/// Adds to a transaction that an address is kept for pods of this name, if what was kept for them is still as it was
+/// read: at this revision, 0 if there was nothing.
+#[must_use]
+pub fn keep(txn: Txn, pool: &PoolId, unit: Unit, pod: &Claim, before: Revision) -> Txn {
+    let index = keys::fixed(&pod.pod(), unit.family());
     let fixed = Fixed { pool: pool.clone(), address: unit.first() };
     txn.when(Compare::ModRevision(index.clone(), before)).then(Op::Put(index, record::encode(&fixed)))
 }
