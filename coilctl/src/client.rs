@@ -3,8 +3,8 @@
 use crate::exit::Failure;
 use crate::identity::Identity;
 use common::error::chain;
-use common::wire::admin;
-use common::wire::admin::List;
+use common::wire::admin::{self, List};
+use common::wire::ip_pools;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -93,10 +93,21 @@ pub(crate) struct Target(String);
 impl Target {
     /// The path `/v1/<part>/<part>…`
     pub(crate) fn path(parts: &[&str]) -> Self {
-        let mut target = "/v1".to_owned();
+        Self::below("/v1", parts)
+    }
+
+    /// The path `/<part>/<part>…` of an API of its own.
+    pub(crate) fn root(parts: &[&str]) -> Self {
+        Self::below("", parts)
+    }
+
+    fn below(root: &str, parts: &[&str]) -> Self {
+        let mut target = root.to_owned();
         for part in parts {
             target.push('/');
-            target.extend(utf8_percent_encode(part, PLAIN));
+            // What is only dots would mean another path.
+            let plain = if part.bytes().all(|byte| byte == b'.') { NON_ALPHANUMERIC } else { PLAIN };
+            target.extend(utf8_percent_encode(part, plain));
         }
         Self(target)
     }
@@ -176,8 +187,11 @@ impl Client {
                 serde_json::from_slice(&body).map_err(|error| self.not_understood(error.to_string()))?;
             return Ok((status, value));
         }
-        match serde_json::from_slice::<admin::Failure>(&body) {
-            Ok(admin::Failure { error, .. }) => Err(Failure::Refused { error }),
+        if let Ok(admin::Failure { error, .. }) = serde_json::from_slice(&body) {
+            return Err(Failure::Refused { error });
+        }
+        match serde_json::from_slice(&body) {
+            Ok(ip_pools::Failure { error }) => Err(Failure::Refused { error }),
             Err(_) => Err(self.not_understood(format!("status {status}"))),
         }
     }
@@ -288,5 +302,6 @@ mod tests {
         let target = Target::path(&["addresses", "fd00::1"]).with("a", Some("x y&z")).with("b", None::<u8>);
         assert_eq!(target.0, "/v1/addresses/fd00::1?a=x%20y%26z");
         assert_eq!(Target::path(&["pools", "a/b?%"]).0, "/v1/pools/a%2Fb%3F%25");
+        assert_eq!(Target::root(&["nsippool", "a b", ".."]).0, "/nsippool/a%20b/%2E%2E");
     }
 }

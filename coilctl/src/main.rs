@@ -2,15 +2,18 @@
 //!
 //! * [`client`]: HTTP to the controller, and why it failed
 //! * [`identity`]: tokens and certificates
-//! * [`output`], [`table`]: what is printed
+//! * [`output`], [`table`], [`map`]: what is printed
+//! * [`mod@watch`]: what is shown again when it has changed
 //! * [`cmd`]: the commands, one file for each noun
 
 mod client;
 mod cmd;
 mod exit;
 mod identity;
+mod map;
 mod output;
 mod table;
+mod watch;
 
 use clap::Parser;
 use client::{Client, Server};

@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use clap::ValueEnum;
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +34,19 @@ impl Output {
                 let text = serde_yaml_ng::to_string(value).map_err(io::Error::other)?;
                 out.write_all(text.as_bytes())?;
             }
+        }
+        Ok(out.flush()?)
+    }
+
+    /// Prints what stands between a value and the next one: on a terminal, the next table takes the place of the one
+    /// before.
+    pub(crate) fn separate(self) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        match self {
+            Self::Table if out.is_terminal() => write!(out, "\x1b[H\x1b[2J\x1b[3J")?,
+            Self::Table => writeln!(out)?,
+            Self::Json => {}
+            Self::Yaml => writeln!(out, "---")?,
         }
         Ok(out.flush()?)
     }

@@ -3,8 +3,11 @@
 mod address;
 mod block;
 mod completions;
+mod drain;
 mod node;
+mod nspool;
 mod pool;
+mod svcpool;
 
 use crate::client::Client;
 use crate::exit::Failure;
@@ -17,6 +20,12 @@ pub(crate) enum Command {
     /// Pools: named sets of subnets, cut in blocks that nodes lease
     #[command(subcommand)]
     Pool(pool::Pool),
+    /// Namespace pools: ranges whose single addresses pods choose by annotation
+    #[command(subcommand)]
+    Nspool(nspool::NamespacePool),
+    /// Service pools: parts of namespace pools for the pods of a service
+    #[command(subcommand)]
+    Svcpool(svcpool::ServicePool),
     /// Nodes: the machines on which a coild runs
     #[command(subcommand)]
     Node(node::Node),
@@ -34,6 +43,8 @@ impl Command {
     pub(crate) async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
         match self {
             Self::Pool(pool) => pool.run(client, output).await,
+            Self::Nspool(pool) => pool.run(client, output).await,
+            Self::Svcpool(pool) => pool.run(client, output).await,
             Self::Node(node) => node.run(client, output).await,
             Self::Block(block) => block.run(client, output).await,
             Self::Address(address) => address.run(client, output).await,

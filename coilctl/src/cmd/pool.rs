@@ -1,5 +1,6 @@
 //! `coilctl pool`
 
+use super::drain::{Drain, Progress};
 use crate::client::{Client, Target};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -33,6 +34,8 @@ pub(crate) enum Pool {
     Disable(Name),
     /// Give addresses from a pool again
     Enable(Name),
+    /// Disable a pool, and wait until the nodes have released all its blocks
+    Drain(DrainPool),
     /// Delete a pool of which no block is leased
     Delete(Name),
 }
@@ -73,6 +76,19 @@ pub(crate) struct Create {
     /// Give nothing from the pool until it is enabled
     #[arg(long)]
     disabled: bool,
+}
+
+/// Wait until a pool is empty.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nodes release a block soon after its last address is free and has rested. `coilctl address list --pool \
+                  POOL` shows who holds addresses; `coilctl node remove` takes the blocks of a node that is gone."
+)]
+pub(crate) struct DrainPool {
+    /// Name of the pool
+    pool: PoolName,
+    #[command(flatten)]
+    drain: Drain,
 }
 
 /// Which address of a block is its gateway.
@@ -128,6 +144,14 @@ impl Pool {
             }
             Self::Disable(Name { pool }) => (set_disabled(client, &pool, Method::PUT).await?, "disabled"),
             Self::Enable(Name { pool }) => (set_disabled(client, &pool, Method::DELETE).await?, "enabled"),
+            Self::Drain(DrainPool { pool, drain }) => {
+                set_disabled(client, &pool, Method::PUT).await?;
+                let ask = async || {
+                    let view: PoolView = client.get(Target::path(&["pools", pool.as_str()])).await?;
+                    Ok(Progress::of_blocks(&view))
+                };
+                return drain.run(output, &format!("pool {pool}"), ask).await;
+            }
             Self::Delete(Name { pool }) => {
                 let target = Target::path(&["pools", pool.as_str()]);
                 let (_, view) = client.send(Method::DELETE, target, None::<&()>).await?;

@@ -1,16 +1,18 @@
 //! A real controller on a store in memory, and the program under test.
 
 use common::clock;
-use common::ipam::Unit;
+use common::ipam::{Family, Segment, Unit};
 use common::name::PoolName;
+use common::pool_id::{PoolId, Scoped};
 use common::server::Bind;
 use common::store::embedded::Embedded;
-use common::store::record::{self, Alive, Allocation, BlockMirror, Lease, Node};
+use common::store::record::{self, Alive, Allocation, BlockMirror, Claim, Fixed, Lease, Node};
 use common::store::{Event, Op, Store, Txn, keys};
 use controller::server::Listening;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -121,6 +123,62 @@ impl Controller {
         self.put(keys::block(&name, &pool, unit), record::encode(&mirror));
     }
 
+    /// The lease of an address of a namespace's pool, for a pod of the namespace; a fixed one is kept if there is no
+    /// node.
+    pub(crate) fn lease_address(
+        &self,
+        (namespace, pool): (&str, &str),
+        address: &str,
+        pod: &str,
+        node: &str,
+        fixed: bool,
+    ) {
+        let scoped = |name: &str| Scoped {
+            namespace: namespace.parse().expect("namespace"),
+            name: name.parse().expect("name"),
+        };
+        let address = address.parse().expect("address");
+        let (owner, unit) = (PoolId::Namespace(scoped(pool)), Unit::containing(address, 0));
+        let Scoped { namespace, name } = scoped(pod);
+        let claim = Claim { namespace, name, service_pool: None, fixed, changed: clock::now_millis() };
+        let lease = Lease { node: node.to_owned(), pod: Some(claim) };
+        self.put(keys::lease(&owner, unit), record::encode(&lease));
+        if fixed {
+            let kept = Fixed { pool: owner.clone(), address };
+            self.put(keys::fixed(&scoped(pod), Family::V4), record::encode(&kept));
+        }
+        if let Ok(node) = node.parse() {
+            let segment = Segment { prefix: 24, gateway: address, vlan: 0 };
+            let held = vec![allocation(0)];
+            let mirror = BlockMirror { prefix: unit.net().prefix_len(), segment: Some(segment), held };
+            self.put(keys::block(&node, &owner, unit), record::encode(&mirror));
+        }
+    }
+
+    pub(crate) fn delete(&self, key: String) {
+        self.runtime.block_on(self.store.txn(Txn::new().then(Op::Delete(key)))).expect("deleted");
+    }
+
+    /// The lease of an address of a namespace's pool goes.
+    pub(crate) fn give_back(&self, (namespace, pool): (&str, &str), address: &str) {
+        let id = Scoped { namespace: namespace.parse().expect("text"), name: pool.parse().expect("text") };
+        let unit = Unit::containing(address.parse().expect("address"), 0);
+        self.delete(keys::lease(&PoolId::Namespace(id), unit));
+    }
+
+    /// Starts a line that goes on until it is killed.
+    pub(crate) fn spawn(&self, line: &str) -> Running {
+        let mut child = coilctl()
+            .env("COIL_SERVER", self.server())
+            .args(line.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Running { child, lines }
+    }
+
     /// Does what a coild does with the next order for a node.
     pub(crate) fn follow_next_order(&self, node: &str) {
         let orders = keys::evictions(&node.parse().expect("name"));
@@ -144,6 +202,42 @@ impl Drop for Controller {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
+    }
+}
+
+/// A program that goes on.
+pub(crate) struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Reads on until a line has this, and answers what was read.
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let mut read = String::new();
+        loop {
+            let from = read.len();
+            let count = self.lines.read_line(&mut read).expect("text");
+            assert!(count > 0, "it ended before {text:?}: {read}");
+            if read[from..].contains(text) {
+                return read;
+            }
+        }
+    }
+
+    /// The exit code, and what was printed on standard error.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+        let mut error = String::new();
+        let mut stderr = self.child.stderr.take().expect("piped");
+        std::io::Read::read_to_string(&mut stderr, &mut error).expect("text");
+        (self.child.wait().expect("ended").code(), error)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

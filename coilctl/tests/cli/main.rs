@@ -5,4 +5,5 @@ mod failures;
 mod fixture;
 #[cfg(feature = "tls")]
 mod identity;
+mod ip_pools;
 mod tables;

@@ -206,7 +206,7 @@ pub struct ServicePoolView {
 }
 
 /// Clients that know no absent field send an empty text.
-fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(super) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: std::fmt::Display>,

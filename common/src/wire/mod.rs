@@ -3,7 +3,9 @@
 //! * [`node`]: coild's API, per node, over its socket
 //! * [`admin`]: the controller's `/v1/` API for operators
 //! * [`ip_pools`]: the controller's API for the pools of namespaces and services
+//! * [`namespaces`]: what operators see of those, and change
 
 pub mod admin;
 pub mod ip_pools;
+pub mod namespaces;
 pub mod node;

@@ -24,7 +24,7 @@ pub use route::{CHANGE, FORCE, READ, Route, Rule};
 
 use crate::auth::{Authentication, Unauthenticated};
 use crate::error::Error;
-use crate::ip_pools::IpPools;
+use crate::ip_pools::{IpPoolError, IpPools};
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn;
@@ -112,6 +112,9 @@ pub enum ApiError {
     /// The use case failed.
     #[error(transparent)]
     Case(#[from] Error),
+    /// A use case of the pools of namespaces and services failed.
+    #[error(transparent)]
+    IpPool(#[from] IpPoolError),
 }
 
 impl From<BytesRejection> for ApiError {
@@ -132,6 +135,7 @@ impl ApiError {
             Self::TooLate => StatusCode::REQUEST_TIMEOUT,
             Self::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Case(error) => status_of(error),
+            Self::IpPool(error) => status_of_ip_pool(error),
         }
     }
 }
@@ -152,12 +156,39 @@ fn status_of(error: &Error) -> StatusCode {
         | Error::InUse { .. }
         | Error::NodeAlive { .. }
         | Error::NodeActive { .. } => StatusCode::CONFLICT,
-        Error::Store(StoreError::Unavailable { .. } | StoreError::Rewound | StoreError::Conflict) => {
+        Error::Store(error) => status_of_store(error),
+        Error::Record(_) | Error::Space { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn status_of_ip_pool(error: &IpPoolError) -> StatusCode {
+    match error {
+        IpPoolError::Invalid(_) | IpPoolError::BadToken => StatusCode::BAD_REQUEST,
+        IpPoolError::UnknownNamespacePool(_)
+        | IpPoolError::UnknownServicePool(_)
+        | IpPoolError::NoPools(_) => StatusCode::NOT_FOUND,
+        IpPoolError::NamespacePoolExists(_)
+        | IpPoolError::ServicePoolExists(_)
+        | IpPoolError::Overlap { .. }
+        | IpPoolError::ServiceOverlap { .. }
+        | IpPoolError::ServiceOutside { .. }
+        | IpPoolError::TooManyServices(..)
+        | IpPoolError::HasServices { .. }
+        | IpPoolError::LeavesServices { .. }
+        | IpPoolError::InUse { .. } => StatusCode::CONFLICT,
+        IpPoolError::Store(error) => status_of_store(error),
+        IpPoolError::Record(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn status_of_store(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Unavailable { .. } | StoreError::Rewound | StoreError::Conflict => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        Error::Store(StoreError::Compacted(_) | StoreError::UnknownTtl | StoreError::Refused { .. })
-        | Error::Record(_)
-        | Error::Space { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        StoreError::Compacted(_) | StoreError::UnknownTtl | StoreError::Refused { .. } => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
@@ -172,7 +203,7 @@ impl IntoResponse for ApiError {
         }
         let error = match self {
             // Which call of which library failed is for the log.
-            Self::Case(Error::Store(error)) => error.to_string(),
+            Self::Case(Error::Store(error)) | Self::IpPool(IpPoolError::Store(error)) => error.to_string(),
             _ => cause,
         };
         let mut response = (status, Json(Failure { status: status.as_u16(), error })).into_response();

@@ -8,7 +8,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use common::name::NameError;
+use common::name::{NameError, PodText};
+use common::pool_id::Scoped;
 use common::server::parse_object;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -40,6 +41,22 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let name = segment(parts, state).await?.parse();
         name.map(Self).map_err(|error: NameError| ApiError::Malformed(error.to_string()))
+    }
+}
+
+/// The two parameters of a path, percent-decoded: a namespace, and a name in it.
+pub(super) struct NamedIn(pub(super) Scoped);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path: Result<Path<(String, String)>, PathRejection> =
+            Path::from_request_parts(parts, state).await;
+        let Path((namespace, name)) = path.map_err(|error| ApiError::Malformed(error.body_text()))?;
+        let malformed = |error: NameError| ApiError::Malformed(error.to_string());
+        let text = |text| PodText::new(text).map_err(malformed);
+        Ok(Self(Scoped { namespace: text(namespace)?, name: text(name)? }))
     }
 }
 

@@ -20,10 +20,10 @@ pub enum IpPoolError {
     #[error(transparent)]
     Invalid(#[from] AddressPoolError),
     /// The name of a namespace's pool is taken.
-    #[error("namespace pool {0} exists already")]
+    #[error("namespace pool {0} exists already; `coilctl nspool show {shown}` shows it", shown = args(.0))]
     NamespacePoolExists(Scoped),
     /// The name of a service's pool is taken.
-    #[error("service pool {0} exists already")]
+    #[error("service pool {0} exists already; `coilctl svcpool show {shown}` shows it", shown = args(.0))]
     ServicePoolExists(Scoped),
     /// An address is in another pool already.
     #[error("{}-{} overlaps {range} of {}; an address belongs to one pool only", .span.start, .span.end, owner(.pool))]
@@ -59,10 +59,10 @@ pub enum IpPoolError {
     #[error("namespace pool {0} has {1} service pools, which is the most that it may have")]
     TooManyServices(Scoped, usize),
     /// There is no such pool.
-    #[error("there is no namespace pool {0}")]
+    #[error("there is no namespace pool {0}; `coilctl nspool list` shows those that exist")]
     UnknownNamespacePool(Scoped),
     /// There is no such pool.
-    #[error("there is no service pool {0}")]
+    #[error("there is no service pool {0}; `coilctl svcpool list` shows those that exist")]
     UnknownServicePool(Scoped),
     /// The namespace has no pool.
     #[error("there is no namespace pool in namespace {0}")]
@@ -75,8 +75,24 @@ pub enum IpPoolError {
         /// Names of its service pools.
         services: String,
     },
+    /// Service pools lie in what is to go of the pool.
+    #[error(
+        "service pools of {pool} are not within {}-{}, and must be shrunk or deleted first: {services}",
+        .span.start, .span.end
+    )]
+    LeavesServices {
+        /// The pool.
+        pool: Scoped,
+        /// The range that it is to have.
+        span: Span,
+        /// Its service pools that are not in that, with their ranges.
+        services: String,
+    },
+    /// The token does not continue this list.
+    #[error("`continue` is not a token of this list; leave it out to start at the beginning")]
+    BadToken,
     /// Addresses of what is to go are held.
-    #[error("{used} {} of {what} {} in use: {some}", if *.used == 1 { "address" } else { "addresses" }, if *.used == 1 { "is" } else { "are" })]
+    #[error("{used} {} of {what} {} in use: {some}; delete these pods first, and give up what is kept for a pod that is away with `coilctl address free`", if *.used == 1 { "address" } else { "addresses" }, if *.used == 1 { "is" } else { "are" })]
     InUse {
         /// The pool or range, for a person.
         what: String,
@@ -85,6 +101,11 @@ pub enum IpPoolError {
         /// Some of their holders.
         some: String,
     },
+}
+
+/// A pool as coilctl is told it.
+fn args(id: &Scoped) -> String {
+    format!("{} {}", id.namespace, id.name)
 }
 
 impl IsConflict for IpPoolError {

@@ -1,8 +1,9 @@
 //! The pools of namespaces and services: made, shown and deleted.
 //!
 //! * [`plan`]: whose every range is, for the check of overlap
-//! * [`namespace`], [`service`]: everything that writes
+//! * [`namespace`], [`service`], [`change`]: everything that writes
 //! * [`view`]: what is shown, computed from the leases
+//! * [`show`], [`map`]: what operators see besides
 //!
 //! A namespace's pool is a pool of the one allocator whose units are single addresses. The pool of a service is a
 //! part of it: its addresses are leased under the same keys, so that an address has one lease however it was given.
@@ -11,12 +12,16 @@
 //! made, and none when it is deleted. What is read for a decision is compared by the transaction that carries it out,
 //! and nodes compare the record of the pool that they lease an address by.
 
+mod change;
 mod error;
+mod map;
 mod namespace;
 mod plan;
 mod service;
+mod show;
 mod view;
 
+pub use change::Change;
 pub use error::IpPoolError;
 
 use common::ipam::{Family, NamespacePool, ServicePool, Span, UnitRun};
@@ -60,6 +65,11 @@ async fn service_pool(store: &dyn Store, id: &Scoped) -> Result<Stored<ServicePo
 
 fn stored<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<Stored<T>, IpPoolError> {
     Ok(Stored { record: record::decode(&entry.key, &entry.value)?, revision: entry.mod_revision })
+}
+
+/// The namespace's pool that a service's is a part of.
+fn parent_of(id: &Scoped, pool: &ServicePool) -> PoolId {
+    PoolId::Namespace(Scoped { namespace: id.namespace.clone(), name: pool.pool.clone() })
 }
 
 /// The leases of a part of a pool.

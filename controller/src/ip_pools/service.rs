@@ -1,7 +1,9 @@
 //! Pools of services: parts of a namespace's pool.
 
 use super::view::{self, Known};
-use super::{IpPoolError, IpPools, Stored, leases_of, namespace_pool, refuse_if_leased, service_pool};
+use super::{
+    IpPoolError, IpPools, Stored, leases_of, namespace_pool, parent_of, refuse_if_leased, service_pool,
+};
 use crate::audit;
 use crate::auth::Caller;
 use common::ipam::{NamespacePool, ServicePool, ServiceRange, Span};
@@ -116,12 +118,8 @@ impl IpPools {
     }
 }
 
-fn parent_of(id: &Scoped, pool: &ServicePool) -> PoolId {
-    PoolId::Namespace(Scoped { namespace: id.namespace.clone(), name: pool.pool.clone() })
-}
-
 /// Checks that a range is of a pool, and of no service.
-fn must_have_room(pool: &NamespacePool, id: &Scoped, span: &Span) -> Result<(), IpPoolError> {
+pub(super) fn must_have_room(pool: &NamespacePool, id: &Scoped, span: &Span) -> Result<(), IpPoolError> {
     let (all, range) = (pool.span.range(), span.range());
     if !(all.contains(span.start) && all.contains(span.end)) {
         return Err(IpPoolError::ServiceOutside { span: *span, pool: id.clone(), range: pool.span });

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 /// A lease of one address.
-struct Leased {
-    address: IpAddr,
-    since: Revision,
-    lease: Lease,
+pub(super) struct Leased {
+    pub(super) address: IpAddr,
+    pub(super) since: Revision,
+    pub(super) lease: Lease,
 }
 
 /// What the store knows of the addresses of pools.
@@ -59,8 +59,15 @@ impl Known {
         Ok(known)
     }
 
-    fn of(&self, pool: &PoolId) -> &[Leased] {
+    /// The leases of a pool, in address order.
+    pub(super) fn of(&self, pool: &PoolId) -> &[Leased] {
         self.leases.get(pool).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an address is kept for the next pod of the name.
+    pub(super) fn is_kept(&self, leased: &Leased) -> bool {
+        let claim = leased.lease.pod.as_ref();
+        claim.is_some_and(|claim| claim.fixed && self.fixed.contains(&claim.name))
     }
 
     fn pod(&self, leased: &Leased, pool: &Scoped) -> Option<PodView> {
@@ -74,7 +81,7 @@ impl Known {
             service_pool: text(service_pool),
             namespace: claim.namespace.to_string(),
             sts_name: set.unwrap_or_default().to_owned(),
-            sts_deleted: claim.fixed && !self.fixed.contains(&claim.name),
+            sts_deleted: claim.fixed && !self.is_kept(leased),
             fixed: claim.fixed,
             modify_time: rfc3339(claim.changed),
             namespace_pool: pool.name.to_string(),

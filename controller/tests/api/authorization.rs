@@ -27,6 +27,10 @@ fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
         "name": "new", "namespace": "{namespace}", "cidr": "172.{net}.0.64/28", "serviceName": "shop",
         "nsIPPoolName": "web",
     });
+    let range = |start: &str, end: &str| {
+        let address = |host| format!("172.{{net}}.0.{host}");
+        json!({"start": address(start), "end": address(end)})
+    };
     BTreeMap::from([
         ("GET /v1/pools", ("read", none.clone())),
         ("POST /v1/pools", ("change", json!({"name": "new", "subnets": ["10.8.0.0/24"]}))),
@@ -50,6 +54,18 @@ fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("POST /serviceIPPool", ("change namespace", service)),
         ("GET /serviceIPPool/{namespace}/{name}", ("read namespace", none.clone())),
         ("DELETE /serviceIPPool/{namespace}/{name}", ("change namespace", none.clone())),
+        ("GET /v1/nspools", ("read", none.clone())),
+        ("GET /v1/nspools/{namespace}", ("read namespace", none.clone())),
+        ("GET /v1/nspools/{namespace}/{name}", ("read namespace", none.clone())),
+        ("PUT /v1/nspools/{namespace}/{name}/range", ("change namespace", range("2", "20"))),
+        ("PUT /v1/nspools/{namespace}/{name}/disabled", ("change namespace", none.clone())),
+        ("DELETE /v1/nspools/{namespace}/{name}/disabled", ("change namespace", none.clone())),
+        ("GET /v1/svcpools", ("read", none.clone())),
+        ("GET /v1/svcpools/{namespace}", ("read namespace", none.clone())),
+        ("GET /v1/svcpools/{namespace}/{name}", ("read namespace", none.clone())),
+        ("PUT /v1/svcpools/{namespace}/{name}/range", ("change namespace", range("80", "95"))),
+        ("PUT /v1/svcpools/{namespace}/{name}/disabled", ("change namespace", none.clone())),
+        ("DELETE /v1/svcpools/{namespace}/{name}/disabled", ("change namespace", none.clone())),
         ("GET /healthz", ("public", none.clone())),
         ("GET /readyz", ("public", none.clone())),
         ("GET /metrics", ("read", none.clone())),
@@ -137,7 +153,8 @@ fn fill(text: &str, own: bool) -> String {
     let whose = if own { "own" } else { "other" };
     let filled = text.replace("{pool}", "p").replace("{node}", "n").replace("{address}", "10.11.0.3");
     let filled = filled.replace("{net}", if own { "17" } else { "18" });
-    let name = if text.starts_with("/serviceIPPool") { "svc" } else { "free" };
+    let name =
+        if text.starts_with("/serviceIPPool") || text.starts_with("/v1/svcpools") { "svc" } else { "free" };
     filled.replace("{name}", name).replace("{namespace}", whose).replace("{tenant}", whose)
 }
 
@@ -163,8 +180,8 @@ async fn every_route_and_every_role() {
             };
             for role in ROLES.into_iter().map(Some).chain([None]) {
                 let guarded = Guarded::new().await;
-                if name == "DELETE /v1/pools/{pool}/disabled" {
-                    guarded.api.ok(200, "PUT", "/v1/pools/p/disabled", "").await;
+                if method == "DELETE" && path.ends_with("/disabled") {
+                    guarded.api.ok(200, "PUT", &fill(path, *own), "").await;
                 }
                 let before = guarded.api.revision().await;
                 log.take();

@@ -62,7 +62,7 @@ impl Api {
 
     /// Leases an address as a coild does: only if the pool's record is as it was read, and has the address, and the
     /// address is free.
-    async fn lease_address(
+    pub(crate) async fn lease_address(
         &self,
         pool: &Scoped,
         by: String,
@@ -84,7 +84,7 @@ impl Api {
     }
 }
 
-fn claim(pod: &str, service_pool: Option<&str>) -> Claim {
+pub(crate) fn claim(pod: &str, service_pool: Option<&str>) -> Claim {
     Claim {
         namespace: text("default"),
         name: text(pod),

@@ -8,6 +8,7 @@ mod fixture;
 mod http;
 mod ip_pools;
 mod log;
+mod namespaces;
 mod nodes;
 mod pools;
 mod races;
