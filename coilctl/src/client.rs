@@ -188,10 +188,10 @@ impl Client {
             return Ok((status, value));
         }
         if let Ok(admin::Failure { error, .. }) = serde_json::from_slice(&body) {
-            return Err(Failure::Refused { error });
+            return Err(Failure::Refused { status, error });
         }
         match serde_json::from_slice(&body) {
-            Ok(ip_pools::Failure { error }) => Err(Failure::Refused { error }),
+            Ok(ip_pools::Failure { error }) => Err(Failure::Refused { status, error }),
             Err(_) => Err(self.not_understood(format!("status {status}"))),
         }
     }

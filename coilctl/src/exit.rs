@@ -1,6 +1,7 @@
 //! Why a command fails, and the exit code that says so.
 
 use crate::client::Server;
+use hyper::StatusCode;
 use std::io;
 use std::process::ExitCode;
 
@@ -10,6 +11,8 @@ pub(crate) enum Failure {
     /// The controller refused, or failed.
     #[error("{error}")]
     Refused {
+        /// The status.
+        status: StatusCode,
         /// The controller's text.
         error: String,
     },
@@ -38,6 +41,9 @@ pub(crate) enum Failure {
     /// The controller has accepted the request, but it is not done yet.
     #[error("{0}")]
     NotYet(String),
+    /// A dry run found differences.
+    #[error("there are differences; without --dry-run they are applied")]
+    Differs,
     /// The output can't be written.
     #[error("can't write the output: {0}")]
     Io(#[from] io::Error),
@@ -51,6 +57,15 @@ impl Failure {
             Self::Unreachable { .. } => 3,
             Self::NotUnderstood { .. } => 4,
             Self::NotYet(_) => 5,
+            Self::Differs => 6,
+        }
+    }
+
+    /// Says what was refused, where the controller's text need not.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Refused { status, error } => Self::Refused { status, error: format!("{what}: {error}") },
+            other => other,
         }
     }
 }

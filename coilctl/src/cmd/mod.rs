@@ -1,6 +1,7 @@
 //! The commands, one file for each noun.
 
 mod address;
+mod apply;
 mod block;
 mod completions;
 mod drain;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     /// Addresses: who holds which
     #[command(subcommand)]
     Address(address::Address),
+    /// Make the pools that a file describes, and change those that exist to match
+    Apply(apply::Apply),
     /// Print a script that completes coilctl's commands in a shell
     Completions(completions::Completions),
 }
@@ -48,6 +51,7 @@ impl Command {
             Self::Node(node) => node.run(client, output).await,
             Self::Block(block) => block.run(client, output).await,
             Self::Address(address) => address.run(client, output).await,
+            Self::Apply(apply) => apply.run(client, output).await,
             Self::Completions(completions) => completions.run(),
         }
     }
