@@ -9,6 +9,7 @@ use crate::version::SpecVersion;
 use ipnet::IpNet;
 use serde::Serialize;
 use std::io;
+use std::net::IpAddr;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,25 @@ pub enum Error {
          none; use coil as main plugin, or set ipam.routes"
     )]
     Ptp(IpNet),
+    /// The pool of an address says nothing of the network that a bridge would lead to.
+    #[error(
+        "the pool {pool} of {address} has no gateway: \"datapath\": \"bridge\" needs a pool of a namespace or a \
+         service, or one whose blocks have gateways"
+    )]
+    NotOfANetwork {
+        /// The address.
+        address: IpAddr,
+        /// Its pool.
+        pool: String,
+    },
+    /// The network of an address is tagged.
+    #[error("{address} is in VLAN {vlan}; only untagged networks are supported")]
+    Vlan {
+        /// The address.
+        address: IpAddr,
+        /// The VLAN's id.
+        vlan: u16,
+    },
     /// An interface can't be made or removed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
@@ -112,7 +132,10 @@ impl Error {
             Self::Config(ConfigError::Json(_)) => code::DECODE,
             Self::Config(ConfigError::Version { .. }) | Self::TooOld { .. } => code::VERSION,
             Self::Config(ConfigError::Field(_)) => code::CONFIG,
-            Self::Config(ConfigError::Unsupported { .. }) | Self::Ptp(_) => code::UNSUPPORTED,
+            Self::Config(ConfigError::Unsupported { .. })
+            | Self::Ptp(_)
+            | Self::NotOfANetwork { .. }
+            | Self::Vlan { .. } => code::UNSUPPORTED,
             Self::Coild(error) => coild_code(error),
             Self::Answer { .. } | Self::Result(_) => code::ANSWER,
             Self::Datapath(error) => datapath_code(error),
@@ -155,7 +178,10 @@ fn datapath_code(error: &DatapathError) -> u32 {
         DatapathError::Netns(NetnsError::Return(_))
         | DatapathError::HostNamesTaken(_)
         | DatapathError::Netlink { .. }
+        | DatapathError::Neighbours(..)
+        | DatapathError::Silent(_)
         | DatapathError::Sysctl(_) => code::DATAPATH,
+        DatapathError::HostLink { .. } => code::CONFIG,
         DatapathError::Differs(_) => code::DIFFERS,
     }
 }

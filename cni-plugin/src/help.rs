@@ -37,6 +37,13 @@ configurations into /etc/cni/net.d:
     {"cniVersion": "1.0.0", "name": "pods",
      "plugins": [{"type": "coil", "socket": "/run/coild.sock"}]}
 
+  As main plugin with a bridge, for pools of namespaces: the container is in the
+  network of its pool, with that subnet's gateway.
+
+    {"cniVersion": "1.0.0", "name": "pods",
+     "plugins": [{"type": "coil", "datapath": "bridge", "uplink": "eth1",
+                  "capabilities": {"io.kubernetes.cri.pod-annotations": true}}]}
+
   For addresses only (IPAM), under another main plugin:
 
     {"cniVersion": "1.0.0", "name": "pods",
@@ -49,9 +56,13 @@ KEYS (top level as main plugin; in "ipam" in both roles)
                  pod's namespace if there is one, else "default"
   addressTypes   ["ipv4"], ["ipv6"] or both; default ["ipv4"]
   routes         [{"dst": "10.0.0.0/8"}, ...] instead of the pool's routes, or of
-                 the default route; "gw" too in "ipam" under another main plugin
+                 the default route; "gw" too with a bridge or under another
+                 main plugin
   timeout        seconds to wait for coild; default 30
   mtu            MTU of the interface; main plugin only
+  datapath       "routed" (default) or "bridge"; main plugin only
+  bridge         the bridge's name; default coil0
+  uplink         the host's interface that leads out of the bridge
   dns            passed on to the runtime
   capabilities   {"ips": true} lets the runtime ask for certain addresses
 

@@ -8,6 +8,7 @@ mod config;
 mod containerd;
 mod controllers;
 mod cri;
+mod datapath_bridge;
 mod demo;
 mod disk_full;
 mod etcd_outage;

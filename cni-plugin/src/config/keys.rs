@@ -1,20 +1,26 @@
 //! The plugin's own keys. As main plugin it takes them from the top of the configuration or from `ipam`, under
 //! another main plugin from `ipam` only, since the top is that plugin's.
 
-use super::{ConfigError, DEFAULT_SOCKET, DEFAULT_TIMEOUT, Mode};
+use super::{Bridge, ConfigError, DEFAULT_BRIDGE, DEFAULT_SOCKET, DEFAULT_TIMEOUT, Datapath, Mode};
 use crate::env;
 use crate::field::{Field, FieldError, shortened};
 use crate::result::Dns;
 use common::ipam::Family;
-use common::name::PoolName;
+use common::name::{IfName, PoolName};
 use common::wire::node::{Route, annotation};
 use ipnet::IpNet;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const OWN: [&str; 6] = ["socket", "pool", "addressTypes", "mtu", "timeout", "routes"];
+const OWN: [&str; 9] =
+    ["socket", "pool", "addressTypes", "mtu", "timeout", "routes", "datapath", "bridge", "uplink"];
+/// Those that say how the interface is made, and so mean nothing under another main plugin.
+const OF_MAIN: [&str; 4] = ["mtu", "datapath", "bridge", "uplink"];
+/// Those that mean something in a bridge only.
+const OF_BRIDGE: [&str; 2] = ["bridge", "uplink"];
 const LONGEST_TIMEOUT: f64 = 3600.0;
 /// What the kernel takes for a veth.
 const MTU: std::ops::RangeInclusive<u64> = 68..=65535;
@@ -120,7 +126,48 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn routes(&self, families: &[Family]) -> Result<Option<Vec<Route>>, FieldError> {
+    pub(super) fn datapath(&self) -> Result<Datapath, FieldError> {
+        let field = match self.mode {
+            Mode::Main => self.get("datapath")?,
+            Mode::Ipam => return Ok(Datapath::Routed),
+        };
+        let Some(field) = field else { return self.routed() };
+        match field.text()? {
+            "routed" => self.routed(),
+            "bridge" => self.bridge().map(Datapath::Bridge),
+            _ => {
+                let text = shortened(field.value());
+                Err(field.invalid(format!("{text} is neither \"routed\" nor \"bridge\"")))
+            }
+        }
+    }
+
+    fn routed(&self) -> Result<Datapath, FieldError> {
+        for name in OF_BRIDGE {
+            if let Some(field) = self.get(name)? {
+                return Err(field.invalid("goes with \"datapath\": \"bridge\" only"));
+            }
+        }
+        Ok(Datapath::Routed)
+    }
+
+    fn bridge(&self) -> Result<Bridge, FieldError> {
+        let default = Value::from(DEFAULT_BRIDGE);
+        let name: IfName = self.get("bridge")?.unwrap_or_else(|| Field::root(&default)).parse()?;
+        let Some(field) = self.get("uplink")? else { return Ok(Bridge { name, uplink: None }) };
+        let uplink = field.parse()?;
+        if uplink == name {
+            return Err(field.invalid(format!("{name} is the bridge itself")));
+        }
+        let uplink = Some(uplink);
+        Ok(Bridge { name, uplink })
+    }
+
+    pub(super) fn routes(
+        &self,
+        families: &[Family],
+        datapath: &Datapath,
+    ) -> Result<Option<Vec<Route>>, FieldError> {
         let Some(field) = self.get("routes")? else { return Ok(None) };
         let route = |item: &Field<'_>| {
             let dst_field = item.require("dst")?;
@@ -128,7 +175,7 @@ impl<'a> Keys<'a> {
             must_be_wanted(&dst_field, dst.addr(), families)?;
             let Some(gw_field) = item.get("gw")? else { return Ok(Route { dst: dst.trunc(), gw: None }) };
             let gw: IpAddr = gw_field.parse()?;
-            if self.mode == Mode::Main {
+            if self.mode == Mode::Main && *datapath == Datapath::Routed {
                 return Err(gw_field
                     .invalid("as main plugin coil routes everything by its own gateway; leave it out"));
             }
@@ -196,8 +243,9 @@ fn must_be_wanted(field: &Field<'_>, address: IpAddr, families: &[Family]) -> Re
 
 /// `ipam` is the plugin's own in both modes, so that any other key in it is a mistake.
 fn refuse_unknown(ipam: &Field<'_>, mode: Mode) -> Result<(), ConfigError> {
-    let known =
-        |name: &str| name == "type" || (OWN.contains(&name) && !(mode == Mode::Ipam && name == "mtu"));
+    let known = |name: &str| {
+        name == "type" || (OWN.contains(&name) && !(mode == Mode::Ipam && OF_MAIN.contains(&name)))
+    };
     match ipam.names()?.find(|name| !known(name)) {
         None => Ok(()),
         Some(name) => {

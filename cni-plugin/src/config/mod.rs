@@ -11,7 +11,7 @@ use crate::prev_result::PrevResult;
 use crate::result::Dns;
 use crate::version::SpecVersion;
 use common::ipam::Family;
-use common::name::{NetworkName, PoolName};
+use common::name::{IfName, NetworkName, PoolName};
 use common::wire::node::{AttachmentId, Route};
 use keys::Keys;
 use serde_json::Value;
@@ -24,6 +24,27 @@ use std::time::Duration;
 pub const DEFAULT_SOCKET: &str = "/run/coild.sock";
 /// How long the plugin waits for coild unless the configuration says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The bridge unless the configuration says otherwise.
+pub const DEFAULT_BRIDGE: &str = "coil0";
+
+/// How the main plugin makes the interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Datapath {
+    /// The host routes each address to its container.
+    Routed,
+    /// The container is in a bridge, in the same network as other hosts.
+    Bridge(Bridge),
+}
+
+/// The bridge that containers are attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its name.
+    pub name: IfName,
+    /// The host's interface that leads out of it.
+    pub uplink: Option<IfName>,
+}
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +92,8 @@ pub struct NetworkConfig {
     pub pool: Option<PoolName>,
     /// Families of the addresses wanted, IPv4 first; not empty.
     pub families: Vec<Family>,
+    /// How the interface is made. Main plugin only.
+    pub datapath: Datapath,
     /// MTU of the interface; the kernel's default if absent. Main plugin only.
     pub mtu: Option<u32>,
     /// Routes to set instead of those of the pool; absent if the configuration has none.
@@ -103,6 +126,7 @@ impl NetworkConfig {
         let mode = Mode::of(&root, own_name)?;
         let keys = Keys::of(&root, mode)?;
         let families = keys.families()?;
+        let datapath = keys.datapath()?;
         let config = Self {
             version,
             network,
@@ -112,7 +136,8 @@ impl NetworkConfig {
             timeout: keys.timeout()?,
             pool: keys.pool()?,
             mtu: keys.mtu(&families)?,
-            routes: keys.routes(&families)?,
+            routes: keys.routes(&families, &datapath)?,
+            datapath,
             ips: keys::requested_ips(&root, &families)?,
             annotations: keys::pod_annotations(&root)?,
             dns: keys::dns(&root)?,

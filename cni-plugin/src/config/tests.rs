@@ -54,6 +54,26 @@ fn all_keys_in_both_places() {
 }
 
 #[test]
+fn datapaths() {
+    let datapath = |extra: &Value| parse(main_with(extra)).map(|config| config.datapath);
+    assert_eq!(datapath(&json!({})), Ok(Datapath::Routed));
+    assert_eq!(datapath(&json!({"datapath": "routed"})), Ok(Datapath::Routed));
+    let name = |text: &str| IfName::new(text).expect("valid");
+    let default = Bridge { name: name("coil0"), uplink: None };
+    assert_eq!(datapath(&json!({"datapath": "bridge"})), Ok(Datapath::Bridge(default)));
+    let keys = json!({"datapath": "bridge", "bridge": "br0", "uplink": "eth1"});
+    let bridge = Datapath::Bridge(Bridge { name: name("br0"), uplink: Some(name("eth1")) });
+    assert_eq!(datapath(&keys), Ok(bridge.clone()));
+    assert_eq!(datapath(&json!({"ipam": merged(json!({"type": "coil"}), &keys)})), Ok(bridge));
+    let route = json!({"datapath": "bridge", "routes": [{"dst": "10.0.0.0/8", "gw": "192.0.2.1"}]});
+    assert!(parse(main_with(&route)).expect("valid").routes.is_some());
+    // Under another main plugin the top is that plugin's.
+    let mut of_bridge = ptp_with(&json!({}));
+    (of_bridge["bridge"], of_bridge["datapath"]) = (json!("cni0"), json!(1));
+    assert_eq!(parse(of_bridge).expect("valid").datapath, Datapath::Routed);
+}
+
+#[test]
 fn the_mode_follows_the_types() {
     let mode = |kind: &str, ipam: &str, own: &str| {
         let ipam = if ipam.is_empty() { json!({}) } else { json!({"type": ipam}) };
@@ -116,6 +136,14 @@ fn what_is_wrong_at_the_top_is_named() {
         (json!({"mtu": 67}), "mtu: 67 is not within 68 to 65535"),
         (json!({"mtu": 1279, "addressTypes": ["ipv6"]}), "mtu: 1279 is not within 1280 to 65535"),
         (json!({"mtu": "big"}), "mtu: \"big\" is not a number"),
+        (json!({"datapath": "vxlan"}), "datapath: \"vxlan\" is neither \"routed\" nor \"bridge\""),
+        (json!({"datapath": true}), "datapath: true is not a text"),
+        (json!({"bridge": "br0"}), "bridge: goes with \"datapath\": \"bridge\" only"),
+        (json!({"datapath": "routed", "uplink": "eth1"}), "uplink: goes with \"datapath\": \"bridge\" only"),
+        (json!({"datapath": "bridge", "bridge": "a/b"}), "bridge: \"a/b\": "),
+        (json!({"datapath": "bridge", "bridge": 5}), "bridge: 5 is not a text"),
+        (json!({"datapath": "bridge", "uplink": "much-too-long-name"}), "uplink: \"much-too-long-name\": "),
+        (json!({"datapath": "bridge", "bridge": "b", "uplink": "b"}), "uplink: b is the bridge itself"),
         (json!({"address-types": []}), "address-types: [] is not supported; it is spelt addressTypes"),
         (json!({"routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}]}), "routes[0].gw: as main plugin"),
         (json!({"runtimeConfig": {"ips": ["10.0.0"]}}), "runtimeConfig.ips[0]: \"10.0.0\" is not an IP"),
@@ -143,6 +171,7 @@ fn what_is_wrong_in_ipam_is_named() {
     for (extra, message) in [
         (json!({"subnet": "10.0.0.0/8"}), "ipam.subnet: \"10.0.0.0/8\" is not supported; known keys are"),
         (json!({"mtu": 1400}), "ipam.mtu: 1400 is not supported"),
+        (json!({"uplink": "eth1"}), "ipam.uplink: \"eth1\" is not supported"),
         (
             json!({"routes": [{"dst": "10.0.0.0/8", "gw": "::1"}]}),
             "ipam.routes[0].gw: ::1 is of another family",
@@ -235,6 +264,9 @@ fn key() -> impl Strategy<Value = String> {
         "mtu",
         "timeout",
         "routes",
+        "datapath",
+        "bridge",
+        "uplink",
         "dst",
         "gw",
         "runtimeConfig",

@@ -1,4 +1,4 @@
-//! The rtnetlink messages of a routed attachment, and what is read out of the kernel's.
+//! The rtnetlink messages of an attachment, and what is read out of the kernel's.
 
 use super::netlink::NetlinkError;
 use common::ipam::Family;
@@ -18,6 +18,11 @@ use netlink_packet_route::route::{
 use nix::libc;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
+
+// linux/if.h and linux/if_link.h, linux/if_bridge.h
+const IF_OPER_UP: u8 = 6;
+const IFLA_BRPORT_STATE: u16 = 1;
+const BR_STATE_FORWARDING: u8 = 3;
 
 fn address_family(family: Family) -> AddressFamily {
     match family {
@@ -73,6 +78,20 @@ pub(super) fn veth(host: &str, container: &str, netns: RawFd, mtu: Option<u32>) 
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
+    link
+}
+
+/// A bridge, to be made.
+pub(super) fn bridge(name: &str) -> LinkMessage {
+    let mut link = link_named(name);
+    link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+    link
+}
+
+/// A link by its index, to be made a port of a bridge.
+pub(super) fn link_in_bridge(index: u32, bridge: u32) -> LinkMessage {
+    let mut link = link_at(index);
+    link.attributes.push(LinkAttribute::Controller(bridge));
     link
 }
 
@@ -149,9 +168,16 @@ pub(super) struct Link {
     /// Hardware address, as text.
     pub(super) mac: String,
     pub(super) mtu: u32,
-    /// Index of the other end, in its namespace.
+    /// Whether frames get through: the kernel says so a moment after the link is up.
+    pub(super) running: bool,
+    /// Index of the other end of a pair, in its namespace; of the link under a VLAN's.
     pub(super) peer: Option<u32>,
-    pub(super) is_veth: bool,
+    /// Index of the bridge (or other link) that it is a port of.
+    pub(super) master: Option<u32>,
+    /// `veth`, `bridge`, `vlan`; empty for a device.
+    pub(super) kind: String,
+    /// As port of a bridge: whether it forwards.
+    pub(super) forwards: bool,
 }
 
 impl Link {
@@ -164,8 +190,11 @@ impl Link {
             name: String::new(),
             mac: String::new(),
             mtu: 0,
+            running: false,
             peer: None,
-            is_veth: false,
+            master: None,
+            kind: String::new(),
+            forwards: false,
         };
         for attribute in NlasIterator::new(body.get(16..).unwrap_or_default()) {
             let attribute = attribute.map_err(|error| malformed(&error))?;
@@ -175,11 +204,36 @@ impl Link {
                 libc::IFLA_ADDRESS => link.mac = mac(value),
                 libc::IFLA_MTU => link.mtu = number(value).unwrap_or(0),
                 libc::IFLA_LINK => link.peer = number(value),
-                libc::IFLA_LINKINFO => link.is_veth = kind(value).is_some_and(|kind| kind == "veth"),
+                libc::IFLA_OPERSTATE => link.running = value == [IF_OPER_UP],
+                libc::IFLA_MASTER => link.master = number(value),
+                libc::IFLA_LINKINFO => link.read_info(value),
                 _ => {}
             }
         }
         Ok(link)
+    }
+
+    fn read_info(&mut self, info: &[u8]) {
+        for attribute in NlasIterator::new(info).filter_map(Result::ok) {
+            match attribute.kind() {
+                libc::IFLA_INFO_KIND => self.kind = text(attribute.value()),
+                libc::IFLA_INFO_SLAVE_DATA => {
+                    let state = NlasIterator::new(attribute.value())
+                        .filter_map(Result::ok)
+                        .find(|attribute| attribute.kind() == IFLA_BRPORT_STATE);
+                    self.forwards = state.is_some_and(|state| state.value() == [BR_STATE_FORWARDING]);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn is_veth(&self) -> bool {
+        self.kind == "veth"
+    }
+
+    pub(super) fn is_bridge(&self) -> bool {
+        self.kind == "bridge"
     }
 }
 
@@ -198,13 +252,6 @@ fn text(value: &[u8]) -> String {
 
 fn mac(value: &[u8]) -> String {
     value.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
-}
-
-fn kind(info: &[u8]) -> Option<String> {
-    NlasIterator::new(info)
-        .filter_map(Result::ok)
-        .find(|attribute| attribute.kind() == libc::IFLA_INFO_KIND)
-        .map(|attribute| text(attribute.value()))
 }
 
 /// The address on a link that a reply shows.

@@ -1,17 +1,25 @@
-//! Interfaces, addresses and routes. A container is attached by a veth pair and is reached by a route to its
-//! address alone; there is no bridge. Only the main plugin comes here.
+//! Interfaces, addresses and routes. Only the main plugin comes here. A container is attached by a veth pair in one
+//! of two ways: routed, where the host has a route to its address alone and there is no bridge; or into a bridge, where
+//! it is in a network with other hosts.
 //!
 //! * [`netns`]: network namespaces
 //! * [`veth`]: names of the pair, its creation
-//! * [`routed`]: attach and detach
+//! * [`routed`]: attach by routes
+//! * [`bridge`]: attach to a bridge
+//! * [`detach`]: undo either
 //! * [`check`]: whether all is as it was made
 
+pub mod bridge;
 pub mod check;
+pub mod detach;
 pub mod netns;
 pub mod routed;
 pub mod veth;
 
+mod container;
+mod frame;
 mod message;
+mod neighbours;
 mod netlink;
 mod sysctl;
 
@@ -19,7 +27,9 @@ pub use netlink::NetlinkError;
 pub use sysctl::SysctlError;
 
 use common::ipam::Family;
+use message::Link;
 use netns::NetnsError;
+use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The container's gateway: the same link-local address on the host end of every pair.
@@ -32,6 +42,47 @@ pub fn gateway(family: Family) -> IpAddr {
     match family {
         Family::V4 => GATEWAY_V4.into(),
         Family::V6 => GATEWAY_V6.into(),
+    }
+}
+
+/// An end of the pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: String,
+    /// Its MTU.
+    pub mtu: u32,
+}
+
+impl From<Link> for End {
+    fn from(link: Link) -> Self {
+        Self { name: link.name, mac: link.mac, mtu: link.mtu }
+    }
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// The end on the host.
+    pub host: End,
+    /// The end in the container.
+    pub container: End,
+}
+
+/// A failure, and what went wrong when its traces were removed.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why the container can't be attached.
+    pub first: DatapathError,
+    /// What could not be undone.
+    pub undo: Option<DatapathError>,
+}
+
+impl From<DatapathError> for Failed {
+    fn from(first: DatapathError) -> Self {
+        Self { first, undo: None }
     }
 }
 
@@ -56,6 +107,20 @@ pub enum DatapathError {
         #[source]
         source: NetlinkError,
     },
+    /// A link of the host is not what the configuration needs.
+    #[error("{key}: {reason}")]
+    HostLink {
+        /// The key of the configuration that names it.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No frame goes through the bridge.
+    #[error("{0}")]
+    Silent(String),
+    /// The neighbours can't be spoken to.
+    #[error("can't speak to the neighbours of {0}")]
+    Neighbours(String, #[source] Errno),
     /// A setting can't be made.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),

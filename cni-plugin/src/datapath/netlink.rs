@@ -12,13 +12,18 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::fmt;
 use std::io;
+use std::time::{Duration, Instant};
 
 const HEADER: usize = 16;
 const ALIGN: usize = 4;
 /// The most that the kernel puts into one message of a dump; other messages are shorter.
 const RECEIVE: usize = 32 * 1024;
+/// The group of changes of links (linux/rtnetlink.h).
+const RTMGRP_LINK: u32 = 1;
 
 /// Why an exchange with the kernel failed.
 #[derive(Debug, thiserror::Error)]
@@ -243,4 +248,38 @@ fn sort_replies(message: &[u8], first: u32, answers: &mut [Answer]) -> Result<bo
         rest = rest.get(length..).unwrap_or_default();
     }
     Ok(complete)
+}
+
+/// Hears of every change of a link in one network namespace.
+#[derive(Debug)]
+pub(super) struct LinkEvents(Socket);
+
+impl LinkEvents {
+    /// Hears of the changes from now on, in the namespace that the thread is in.
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, RTMGRP_LINK))?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for a change. Says whether there was one in time.
+    pub(super) fn wait(&self, until: Instant) -> io::Result<bool> {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        // 0 would be for ever.
+        let left = left.max(Duration::from_millis(1));
+        let micros = i64::try_from(left.as_micros()).unwrap_or(i64::MAX);
+        setsockopt(&self.0, ReceiveTimeout, &TimeVal::microseconds(micros))?;
+        match self.0.recv(&mut Vec::with_capacity(RECEIVE), 0) {
+            Ok(_) => Ok(true),
+            Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EAGAIN) => Ok(false),
+                // More changes than the socket can hold, or a signal.
+                Some(Errno::ENOBUFS | Errno::EINTR) => Ok(true),
+                _ => Err(error),
+            },
+        }
+    }
 }

@@ -8,7 +8,7 @@ use common::name::{ContainerId, IfName, PodText};
 use nix::errno::Errno;
 use sha1::{Digest, Sha1};
 
-/// The names that the host end of an attachment may have, the preferred one first.
+/// The names that the host end of an attachment may have, the preferred one first. In a bridge it has the last one.
 ///
 /// For `eth0` that is `veth` and the first 11 hex digits of SHA-1 over `<namespace>/<pod>`. For every other
 /// interface, and where that name is taken (as by the container that the pod had before), it is the same over
@@ -25,6 +25,11 @@ impl HostNames {
         } else {
             Self(vec![own])
         }
+    }
+
+    /// The attachment's own name, which no other has: that of the host end in a bridge.
+    pub fn own(&self) -> &str {
+        self.0.last().map_or("", String::as_str)
     }
 
     /// The names, the preferred one first.
@@ -56,10 +61,10 @@ pub(super) fn create(
     host: &mut Netlink,
     netns: &Netns,
     interface: &IfName,
-    names: &HostNames,
+    names: &[&str],
     mtu: Option<u32>,
 ) -> Result<Link, DatapathError> {
-    for name in names.iter() {
+    for name in names {
         let doing = || format!("make the veth pair {name} and {interface}");
         let pair = message::veth(name, interface.as_str(), netns.descriptor(), mtu);
         let requests = [Request::create_link(pair), Request::get_link(message::link_named(name))];
@@ -77,7 +82,7 @@ pub(super) fn create(
         let shown = answers.next().and_then(|(answer, _)| answer.ok()?.pop());
         return Link::parse(&shown.unwrap_or_default()).doing(doing);
     }
-    Err(DatapathError::HostNamesTaken(names.iter().collect::<Vec<_>>().join(" and ")))
+    Err(DatapathError::HostNamesTaken(names.join(" and ")))
 }
 
 /// A link of the container, if there is one of that name.

@@ -1,10 +1,9 @@
 //! CHECK: whether an attachment is as ADD made it. The first difference is the error.
 
-use super::{coild, path_of};
-use crate::config::{Mode, NetworkConfig};
+use super::{add, coild, names_of, path_of};
+use crate::config::{Datapath, Mode, NetworkConfig};
 use crate::datapath::netns::Netns;
 use crate::datapath::routed::Attachment;
-use crate::datapath::veth::HostNames;
 use crate::datapath::{DatapathError, check};
 use crate::env::Target;
 use crate::error::Error;
@@ -16,23 +15,31 @@ use std::path::Path;
 pub fn run(config: &NetworkConfig, target: &Target, netns: &Path) -> Result<String, Error> {
     let prev = config.prev_result()?;
     let path = path_of(config, target)?;
-    let held = coild(config).lookup(&path)?;
+    let reply = coild(config).lookup(&path)?;
     let held: Vec<IpAddr> =
-        held.into_iter().flat_map(|reply| reply.addresses).map(|assigned| assigned.address).collect();
+        reply.iter().flat_map(|reply| &reply.addresses).map(|assigned| assigned.address).collect();
     compare(&prev, path.interface.as_str(), &held)?;
     if config.mode == Mode::Ipam {
         return Ok(String::new());
     }
     let netns = Netns::open(netns).map_err(DatapathError::from)?;
-    let names = HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface);
-    check::check(&Attachment {
-        netns: &netns,
-        interface: &path.interface,
-        names: &names,
-        addresses: held,
-        routes: prev.routes,
-        mtu: config.mtu,
-    })?;
+    let names = names_of(&path);
+    match &config.datapath {
+        Datapath::Routed => check::check_routed(&Attachment {
+            netns: &netns,
+            interface: &path.interface,
+            names: &names,
+            addresses: held,
+            routes: prev.routes,
+            mtu: config.mtu,
+        })?,
+        Datapath::Bridge(bridge) => {
+            let plan = reply.as_ref().map(|reply| add::bridge::plan(config, reply)).transpose()?;
+            if let Some(plan) = plan {
+                check::check_bridge(&plan.attachment((config, bridge), names.own(), &path, &netns))?;
+            }
+        }
+    }
     Ok(String::new())
 }
 

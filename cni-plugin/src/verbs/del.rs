@@ -1,13 +1,12 @@
 //! DEL: removes the interface, then frees the addresses. In this order no address is free while an interface
 //! still has it; and as both steps are content with nothing to do, a DEL may come again and again.
 
-use super::{coild, path_of};
+use super::{coild, names_of, path_of};
 use crate::client::AttachmentPath;
 use crate::config::{Mode, NetworkConfig};
 use crate::datapath::DatapathError;
+use crate::datapath::detach;
 use crate::datapath::netns::{Netns, NetnsError};
-use crate::datapath::routed;
-use crate::datapath::veth::HostNames;
 use crate::env::Target;
 use crate::error::Error;
 use nix::errno::Errno;
@@ -34,8 +33,8 @@ fn remove_interface(
         Err(error) => return Err(DatapathError::from(error).into()),
         Ok(netns) => netns,
     };
-    let names = HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface);
-    let detach = |netns: Option<&Netns>| {
+    let names = names_of(path);
+    let remove = |netns: Option<&Netns>| {
         let mut asked = Ok(());
         let held = || match coild(config).lookup(path) {
             Ok(reply) => {
@@ -46,13 +45,13 @@ fn remove_interface(
                 Vec::new()
             }
         };
-        routed::detach(netns, &path.interface, &names, held)?;
+        detach::detach(netns, &path.interface, &names, held)?;
         Ok(asked?)
     };
-    match detach(netns.as_ref()) {
+    match remove(netns.as_ref()) {
         // When the namespace that was mounted there is gone, an ordinary file may be left.
         Err(Error::Datapath(DatapathError::Netns(NetnsError::Enter { source: Errno::EINVAL, .. }))) => {
-            detach(None)
+            remove(None)
         }
         result => result,
     }

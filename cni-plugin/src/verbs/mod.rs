@@ -9,6 +9,7 @@ pub mod version;
 
 use crate::client::{AttachmentPath, Coild};
 use crate::config::{ConfigError, NetworkConfig, version_of};
+use crate::datapath::veth::HostNames;
 use crate::env::{Call, Command, EnvError, Target};
 use crate::error::Error;
 use crate::version::SpecVersion;
@@ -89,6 +90,11 @@ fn path_of(config: &NetworkConfig, target: &Target) -> Result<AttachmentPath, En
         None => pod_named(container_id.as_str())?,
     };
     Ok(AttachmentPath { namespace, pod, container_id, interface: target.interface.clone() })
+}
+
+/// The names that the host end of the attachment may have.
+fn names_of(path: &AttachmentPath) -> HostNames {
+    HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface)
 }
 
 fn pod_named(container_id: &str) -> Result<PodText, EnvError> {

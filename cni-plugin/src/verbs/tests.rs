@@ -3,8 +3,7 @@
 
 use super::*;
 use crate::client::ClientError;
-use crate::datapath::routed::{End, Ends};
-use crate::datapath::{DatapathError, netns::NetnsError};
+use crate::datapath::{DatapathError, End, Ends, netns::NetnsError};
 use common::wire::node::AddressReply;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -127,8 +126,8 @@ fn add_as_main() {
         let answer = in_all_versions(|version| {
             let config = config(version, true, &families(both));
             let addresses: Vec<_> = reply.addresses.iter().map(|assigned| assigned.address).collect();
-            let to = add::destinations(&config, &reply);
-            let result = add::main_result(&config, &addresses, &to, ends(), "/run/netns/a");
+            let to = add::routed::destinations(&config, &reply);
+            let result = add::routed::main_result(&config, &addresses, &to, ends(), "/run/netns/a");
             result.to_json(version).expect("JSON")
         });
         insta::assert_snapshot!(format!("add_as_main_{name}"), answer);
@@ -144,9 +143,9 @@ fn routes_of_the_configuration_win() {
         result.routes.iter().map(|route| format!("{} {}", route.dst, route.gw.expect("gateway"))).collect();
     assert_eq!(shown, ["172.16.0.0/12 10.64.0.1", "0.0.0.0/0 10.64.0.3"]);
     let main = config(SpecVersion::V1_0_0, true, &json!({"routes": [{"dst": "172.16.0.0/12"}]}));
-    assert_eq!(add::destinations(&main, &with_gateway())[0].to_string(), "172.16.0.0/12");
+    assert_eq!(add::routed::destinations(&main, &with_gateway())[0].to_string(), "172.16.0.0/12");
     let none = config(SpecVersion::V1_0_0, true, &json!({"routes": []}));
-    assert!(add::destinations(&none, &routed()).is_empty());
+    assert!(add::routed::destinations(&none, &routed()).is_empty());
 }
 
 #[test]
@@ -228,10 +227,31 @@ fn gc_request() {
         held("c2", "eth0", "pods", "10.64.0.3"), held("c2", "eth0", "other", "10.64.0.4"),
     ]});
     let stale = gc::stale(&serde_json::from_value(status).expect("status"), &request);
+    let stale: Vec<std::net::IpAddr> = stale.into_iter().map(|(_, address)| address).collect();
     assert_eq!(
         stale,
         ["10.64.0.2".parse::<std::net::IpAddr>().expect("address"), "10.64.0.3".parse().expect("address")]
     );
+}
+
+#[test]
+fn add_to_a_bridge() {
+    let extra = json!({"datapath": "bridge", "addressTypes": ["ipv4", "ipv6"]});
+    let of_pools = reply(&json!([
+        {"address": "10.9.0.5", "prefix": 24, "gateway": "10.9.0.1", "vlan": 0, "pool": "ns:team:web",
+         "routes": [{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}]},
+        {"address": "fd00:9::5", "prefix": 64, "gateway": "fd00:9::1", "vlan": 0, "pool": "ns:team:web6"}
+    ]));
+    let answer = in_all_versions(|version| {
+        let config = config(version, true, &extra);
+        let plan = add::bridge::plan(&config, &of_pools).expect("plan");
+        add::bridge::result(&config, plan, ends(), "/run/netns/a").to_json(version).expect("JSON")
+    });
+    insta::assert_snapshot!("add_to_a_bridge", answer);
+    let config = config(SpecVersion::V1_0_0, true, &json!({"datapath": "bridge"}));
+    let error = add::bridge::plan(&config, &routed()).expect_err("no network");
+    assert!(error.to_string().starts_with("the pool default of 10.64.0.5 has no gateway"), "{error}");
+    assert_eq!(error.code(), 2);
 }
 
 /// Every command, called as the runtime does, up to where it would reach for coild.

@@ -1,9 +1,12 @@
 //! In real network namespaces: each test's thread moves to a new one that plays the host. They go with the
 //! thread. Needs root, or a user namespace.
 
-use super::check::check;
+mod bridge;
+
+use super::check::check_routed;
+use super::detach::{detach, remove_host_ends};
 use super::netns::{Netns, NetnsError};
-use super::routed::{Attachment, attach, detach, remove_host_ends};
+use super::routed::{Attachment, attach};
 use super::veth::HostNames;
 use super::{DatapathError, GATEWAY_V4};
 use common::name::{ContainerId, IfName, PodText};
@@ -124,7 +127,7 @@ fn dual_stack_reaches_both_ways() {
     for pinged in ["192.0.2.1", "2001:db8::1", "169.254.1.1"] {
         reaches(|command| lab.in_container(command), pinged);
     }
-    check(&attachment).expect("as it was made");
+    check_routed(&attachment).expect("as it was made");
     detach(Some(&lab.container), &eth0, &names, Vec::new).expect("detach");
     assert!(!lab.in_container("ip link").contains("eth0"));
     assert!(!on_host("ip link; ip route; ip -6 route").contains("veth"));
@@ -159,7 +162,7 @@ fn an_mtu_too_small_for_ipv6() {
     let small = Attachment { mtu: Some(1000), ..attachment(&lab, &eth0, &names, false) };
     let ends = attach(&small).expect("attach");
     assert_eq!((ends.host.mtu, ends.container.mtu), (1000, 1000));
-    check(&small).expect("as it was made");
+    check_routed(&small).expect("as it was made");
 }
 
 #[test]
@@ -189,7 +192,7 @@ fn a_new_container_of_a_pod_lives_beside_the_old_one() {
     let made = attach(&second).expect("attach");
     assert_eq!(first.host.name, new.iter().next().expect("name"), "same preferred name");
     assert_eq!(made.host.name, new.iter().last().expect("name"));
-    check(&second).expect("as it was made");
+    check_routed(&second).expect("as it was made");
     // The old one's namespace has no path any more: only its own pair may go, found by its address.
     detach(None, &eth0, &new, || ips(&["10.64.0.6"])).expect("detach");
     has(&on_host("ip route"), &["10.64.0.5 dev"]);
@@ -212,12 +215,12 @@ fn several_interfaces() {
         ..attachment(&lab, &net1, &names1, true)
     };
     attach(&second).expect("attach");
-    check(&first).expect("as it was made");
-    check(&second).expect("as it was made");
+    check_routed(&first).expect("as it was made");
+    check_routed(&second).expect("as it was made");
     has(&lab.in_container("ip route get 192.0.2.1; ip -6 route get 2001:db8::1"), &["dev eth0", "dev eth0"]);
     has(&lab.in_container("ip route get 10.65.0.1"), &["via 169.254.1.1 dev net1"]);
     detach(Some(&lab.container), &net1, &names1, Vec::new).expect("detach");
-    check(&first).expect("as it was made");
+    check_routed(&first).expect("as it was made");
     assert!(!on_host("ip route; ip -6 route").contains("64.0.6"));
 }
 
@@ -262,7 +265,7 @@ fn a_route_left_over_gives_way() {
     assert_eq!(made, "");
     let attachment = attachment(&lab, &eth0, &names, true);
     attach(&attachment).expect("attach");
-    check(&attachment).expect("as it was made");
+    check_routed(&attachment).expect("as it was made");
     assert!(!on_host("ip route; ip -6 route").contains("5 dev veth0123456789a"));
 }
 
@@ -273,9 +276,12 @@ fn pairs_are_removed_by_their_addresses() {
     let foreign =
         on_host("ip link add d0 up type veth peer name d1; ip route add 10.64.0.9/32 dev d0 scope link");
     assert_eq!(foreign, "");
-    remove_host_ends(&ips(&["10.64.0.6", "10.64.0.9"])).expect("nothing of ours");
+    let others =
+        ["10.64.0.6", "10.64.0.9"].map(|ip| (self::names("c9", "eth0"), ip.parse().expect("address")));
+    remove_host_ends(&others).expect("nothing of ours");
     has(&lab.in_container("ip link"), &["eth0"]);
-    remove_host_ends(&ips(&["10.64.0.5", "fd00:64::5"])).expect("removed");
+    let of_names = |ip: &str| (names.clone(), ip.parse().expect("address"));
+    remove_host_ends(&["10.64.0.5", "fd00:64::5"].map(of_names)).expect("removed");
     assert!(!lab.in_container("ip link").contains("eth0"));
     has(&on_host("ip link"), &["d0"]);
 }
@@ -300,11 +306,11 @@ fn check_names_what_is_missing() {
         let (lab, names) = (Lab::new(), names("c1", "eth0"));
         let attachment = attachment(&lab, &eth0, &names, true);
         let host = attach(&attachment).expect("attach").host.name;
-        check(&attachment).expect("as it was made");
+        check_routed(&attachment).expect("as it was made");
         let damage = damage.replace("HOST", &host);
         let said = if place == "host" { on_host(&damage) } else { lab.in_container(&damage) };
         assert_eq!(said, "", "{damage}");
-        let error = check(&attachment).expect_err(message);
+        let error = check_routed(&attachment).expect_err(message);
         assert!(matches!(error, DatapathError::Differs(_)), "{error:?}");
         has(&error.to_string(), &[&message.replace("HOST", &host)]);
     }

@@ -1,12 +1,13 @@
 //! ADD: addresses from coild, and as main plugin the interface. On failure nothing stays.
 
+pub mod bridge;
+pub mod routed;
+
 use super::{coild, path_of};
 use crate::client::AttachmentPath;
-use crate::config::{ConfigError, Mode, NetworkConfig};
+use crate::config::{ConfigError, Datapath, Mode, NetworkConfig};
 use crate::datapath::netns::Netns;
-use crate::datapath::routed::{self, End, Ends};
-use crate::datapath::veth::HostNames;
-use crate::datapath::{self, DatapathError};
+use crate::datapath::{self, DatapathError, End, Failed};
 use crate::env::{EnvError, Target};
 use crate::error::Error;
 use crate::field::FieldError;
@@ -29,7 +30,10 @@ pub fn run(config: &NetworkConfig, target: &Target, netns: &Path) -> Result<Stri
     let reply = coild(config).allocate(&request)?;
     let result = match container {
         None => ipam_result(config, &reply),
-        Some(container) => attach(config, &path, &container, &reply),
+        Some(container) => match &config.datapath {
+            Datapath::Routed => routed::attach(config, &path, &container, &reply),
+            Datapath::Bridge(bridge) => bridge::attach((config, bridge), &path, &container, &reply),
+        },
     };
     let json = result.and_then(|result| result.to_json(config.version).map_err(Error::Result));
     json.map_err(|error| undo(error, config, &path))
@@ -168,77 +172,15 @@ fn suit_ptp(ip: &mut AssignedIp, routes: &mut Vec<Route>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the interface.
-fn attach(
-    config: &NetworkConfig,
-    path: &AttachmentPath,
-    netns: &Netns,
-    reply: &AddressReply,
-) -> Result<AddResult, Error> {
-    let addresses: Vec<IpAddr> = assigned(config, reply)?.iter().map(|assigned| assigned.address).collect();
-    let names = HostNames::of(&path.namespace, &path.pod, &path.container_id, &path.interface);
-    let attachment = routed::Attachment {
-        netns,
-        interface: &path.interface,
-        names: &names,
-        addresses: addresses.clone(),
-        routes: destinations(config, reply),
-        mtu: config.mtu,
-    };
-    let ends = routed::attach(&attachment).map_err(|failed| {
-        let first = Error::from(failed.first);
-        match failed.undo {
-            None => first,
-            Some(undo) => Error::Undo { first: Box::new(first), undo: vec![undo.into()] },
-        }
-    })?;
-    let sandbox = netns.path().to_string_lossy();
-    Ok(main_result(config, &addresses, &attachment.routes, ends, &sandbox))
+fn interface(end: End, sandbox: Option<&str>) -> Interface {
+    Interface { name: end.name, mac: end.mac, mtu: Some(end.mtu), sandbox: sandbox.map(str::to_owned) }
 }
 
-/// What the container reaches by its gateway: what the configuration says, else the pool's routes, else all.
-/// Whatever gateways the pool names are on a network of their own; here there is one way out.
-pub fn destinations(config: &NetworkConfig, reply: &AddressReply) -> Vec<IpNet> {
-    let mut destinations = Vec::new();
-    for assigned in &reply.addresses {
-        let family = Family::of(assigned.address);
-        match &config.routes {
-            Some(routes) => {
-                destinations
-                    .extend(routes.iter().filter(|route| is_of(route, family)).map(|route| route.dst));
-            }
-            None if assigned.routes.is_empty() => destinations.push(default_of(family)),
-            None => destinations.extend(assigned.routes.iter().map(|route| route.dst.trunc())),
-        }
-    }
-    destinations
-}
-
-/// The result as main plugin.
-pub fn main_result(
-    config: &NetworkConfig,
-    addresses: &[IpAddr],
-    destinations: &[IpNet],
-    ends: Ends,
-    sandbox: &str,
-) -> AddResult {
-    let interface = |end: End, sandbox: Option<String>| Interface {
-        name: end.name,
-        mac: end.mac,
-        mtu: Some(end.mtu),
-        sandbox,
-    };
-    let ip = |address: &IpAddr| AssignedIp {
-        address: (*address).into(),
-        gateway: datapath::gateway(Family::of(*address)),
-        interface: Some(1),
-    };
-    let route = |dst: &IpNet| Route { dst: *dst, gw: Some(datapath::gateway(Family::of(dst.addr()))) };
-    AddResult {
-        interfaces: vec![interface(ends.host, None), interface(ends.container, Some(sandbox.to_owned()))],
-        ips: addresses.iter().map(ip).collect(),
-        routes: destinations.iter().map(route).collect(),
-        dns: config.dns.clone(),
+fn failed(failed: Failed) -> Error {
+    let first = Error::from(failed.first);
+    match failed.undo {
+        None => first,
+        Some(undo) => Error::Undo { first: Box::new(first), undo: vec![undo.into()] },
     }
 }
 
