@@ -22,6 +22,8 @@ pub const TTL: Duration = Duration::from_secs(15);
 const RENEWAL: Duration = Duration::from_secs(6);
 /// Pause after that failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a node stays away that was removed while it lives.
+const ABSENCE: Duration = Duration::from_secs(3);
 
 /// Why the node's name can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -156,8 +158,11 @@ impl Presence {
             if let Some(ttl) = self.claimed() {
                 let renewed = tokio::select! {
                     () = tokio::time::sleep(pause) => self.store.renew_ttl(ttl).await,
-                    // An operator removed the node while it lives.
-                    () = self.unregistered.notified() => Err(StoreError::UnknownTtl),
+                    // An operator removed the node while it lives. It is gone for a moment, so that this can be seen.
+                    () = self.unregistered.notified() => {
+                        tokio::time::sleep(ABSENCE).await;
+                        Err(StoreError::UnknownTtl)
+                    }
                 };
                 pause = if renewed.is_ok() { RENEWAL } else { RETRY };
                 match renewed {
