@@ -10,7 +10,7 @@ use common::name::IfName;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// Sees whether everything is as [`routed::attach`](super::routed::attach) made it; the first difference is the error.
+/// Sees whether everything is as [`routed::attach`] made it; the first difference is the error.
 pub fn check_routed(attachment: &routed::Attachment<'_>) -> Result<(), DatapathError> {
     let addresses: Vec<IpNet> = attachment.addresses.iter().copied().map(IpNet::from).collect();
     let by_gateway = |dst: &IpNet| (*dst, gateway(Family::of(dst.addr())));
@@ -32,7 +32,7 @@ pub fn check_routed(attachment: &routed::Attachment<'_>) -> Result<(), DatapathE
     Ok(())
 }
 
-/// Sees whether everything is as [`bridge::attach`](super::bridge::attach) made it, likewise.
+/// Sees whether everything is as [`bridge::attach`] made it, likewise.
 pub fn check_bridge(attachment: &bridge::Attachment<'_>) -> Result<(), DatapathError> {
     let bridge::Attachment { netns, interface, host_name, bridge, addresses, routes, .. } = attachment;
     let link = check_container(netns, interface, addresses, routes)?;
