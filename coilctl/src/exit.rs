@@ -44,6 +44,9 @@ pub(crate) enum Failure {
     /// A dry run found differences.
     #[error("there are differences; without --dry-run they are applied")]
     Differs,
+    /// Something abnormal was found, and is still there.
+    #[error("something abnormal was found")]
+    Abnormal,
     /// The output can't be written.
     #[error("can't write the output: {0}")]
     Io(#[from] io::Error),
@@ -57,7 +60,7 @@ impl Failure {
             Self::Unreachable { .. } => 3,
             Self::NotUnderstood { .. } => 4,
             Self::NotYet(_) => 5,
-            Self::Differs => 6,
+            Self::Differs | Self::Abnormal => 6,
         }
     }
 

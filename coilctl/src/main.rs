@@ -38,8 +38,8 @@ use std::time::Duration;
     after_help = "Examples:\n  coilctl pool create default --subnet 10.64.0.0/16 --subnet fd00:64::/64\n  coilctl pool \
                   list\n  coilctl address show 10.64.0.17\n  coilctl --server unix:/run/coil-controller.sock -o json node \
                   list\n\nExit codes: 0 done, 1 refused or failed by the controller, 2 wrong usage, 3 the controller can't be reached, 4 \
-                  its answer is not understood, 5 accepted but not done yet, 6 a dry run found \
-                  differences."
+                  its answer is not understood, 5 accepted but not done yet, 6 a dry run \
+                  found differences, or a check something abnormal."
 )]
 struct Args {
     /// Where the controller is: http://HOST:PORT, https://HOST:PORT, or unix: and the path of its socket

@@ -9,6 +9,7 @@
 //! * [`ip_pools`]: likewise the pools of namespaces and services
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
+//! * [`check`]: what is abnormal in the store, and mending it
 //! * [`metrics`]: the numbers for Prometheus
 //! * [`api`]: HTTP over the use cases
 //! * [`reload`]: files that are read anew when they change
@@ -21,6 +22,7 @@ pub mod api;
 pub mod audit;
 pub mod auth;
 pub mod blocks;
+pub mod check;
 pub mod config;
 pub mod error;
 pub mod ip_pools;

@@ -9,8 +9,10 @@ use clap::{Args, Subcommand};
 use common::clock;
 use common::name::NodeName;
 use common::wire::admin::{AddressDetail, AddressState, AddressView, Eviction};
+use common::wire::check::{Kind, Report};
 use common::wire::node::Attachment;
 use hyper::{Method, StatusCode};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -25,6 +27,22 @@ pub(crate) enum Address {
     ///
     /// The order is carried out by the node that gave the address; if it does not answer, the order waits for it, and the exit code is 5.
     Free(Which),
+    /// Look for leases without a holder and records that contradict each other, and mend what is certain
+    Check(Check),
+}
+
+/// Look for what is abnormal.
+///
+/// All leases of all pools are read for it. Exit code 6 says that something was found that was not mended.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  coilctl address check\n  coilctl address check --mend")]
+pub(crate) struct Check {
+    /// Mend what nobody needs for certain; the rest is only listed
+    #[arg(long)]
+    mend: bool,
+    /// Days after which an address is listed that is kept for a pod which is away
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u64).range(..=36_500))]
+    unused: u64,
 }
 
 /// Which address.
@@ -41,6 +59,7 @@ impl Address {
                 let addresses: Vec<AddressView> = client.list(|| filter.target("addresses")).await?;
                 output.print(&addresses, |out| list(out, &addresses))
             }
+            Self::Check(check) => check.run(client, output).await,
             Self::Show(Which { address }) => {
                 let target = Target::path(&["addresses", &address.to_string()]);
                 let detail: AddressDetail = client.get(target).await?;
@@ -58,6 +77,51 @@ impl Address {
             }
         }
     }
+}
+
+impl Check {
+    async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
+        let target = Target::path(&["check"]).with("unused", Some(self.unused * 86_400));
+        let report: Report = if self.mend {
+            client.send(Method::POST, target, None::<&()>).await?.1
+        } else {
+            client.get(target).await?
+        };
+        output.print(&report, |out| write_report(out, &report, self.mend))?;
+        let left = report.findings.iter().filter(|finding| !finding.mended).count();
+        if left == 0 && report.found == report.findings.len() as u64 {
+            Ok(())
+        } else {
+            Err(Failure::Abnormal)
+        }
+    }
+}
+
+fn write_report(out: &mut dyn Write, report: &Report, mend: bool) -> io::Result<()> {
+    let mut table =
+        Table::new(&["KIND", "ADDRESSES", "POOL", "NODE", "POD", if mend { "MENDED" } else { "MENDABLE" }]);
+    let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    for finding in &report.findings {
+        let yes = if mend { finding.mended } else { finding.certain };
+        // What no other column tells apart is told by its key.
+        let key = || plain(&finding.key);
+        table.row(vec![
+            finding.kind.to_string(),
+            finding.net.map_or_else(key, |net| net.to_string()),
+            text(finding.pool.as_ref().map(ToString::to_string)),
+            text(finding.node.as_ref().map(ToString::to_string)),
+            text(finding.pod.as_ref().map(|pod| plain(&format!("{}/{}", pod.namespace, pod.name)))),
+            (if yes { "yes" } else { "no" }).to_owned(),
+        ]);
+    }
+    table.write(out, &format!("abnormality in {} leases", report.leases))?;
+    let kinds: BTreeSet<Kind> = report.findings.iter().map(|finding| finding.kind).collect();
+    if !kinds.is_empty() {
+        writeln!(out)?;
+    }
+    kinds.into_iter().try_for_each(|kind| writeln!(out, "{kind}: {}", kind.advice()))?;
+    let more = report.found - report.findings.len() as u64;
+    if more > 0 { writeln!(out, "and {more} more") } else { Ok(()) }
 }
 
 fn list(out: &mut dyn Write, addresses: &[AddressView]) -> io::Result<()> {

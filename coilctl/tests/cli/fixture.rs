@@ -98,8 +98,11 @@ impl Controller {
     }
 
     pub(crate) fn put(&self, key: String, value: impl Into<Vec<u8>>) {
-        let put = Op::Put(key, value.into().into());
-        self.runtime.block_on(self.store.txn(Txn::new().then(put))).expect("put");
+        self.write(Txn::new().then(Op::Put(key, value.into().into())));
+    }
+
+    fn write(&self, txn: Txn) {
+        self.runtime.block_on(self.store.txn(txn)).expect("written");
     }
 
     /// A node that started five minutes ago.
@@ -119,8 +122,9 @@ impl Controller {
         let (name, pool): (_, PoolName) = (node.parse().expect("name"), pool.parse().expect("name"));
         let held = offsets.iter().map(|offset| allocation(*offset)).collect();
         let mirror = BlockMirror { prefix: unit.net().prefix_len(), held, ..BlockMirror::default() };
-        self.put(keys::lease(&pool, unit), record::encode(&Lease::of_node(node)));
-        self.put(keys::block(&name, &pool, unit), record::encode(&mirror));
+        let lease = Op::Put(keys::lease(&pool, unit), record::encode(&Lease::of_node(node)));
+        let index = Op::Put(keys::block(&name, &pool, unit), record::encode(&mirror));
+        self.write(Txn::new().then(lease).then(index));
     }
 
     /// The lease of an address of a namespace's pool, for a pod of the namespace; a fixed one is kept if there is no
@@ -142,21 +146,22 @@ impl Controller {
         let Scoped { namespace, name } = scoped(pod);
         let claim = Claim { namespace, name, service_pool: None, fixed, changed: clock::now_millis() };
         let lease = Lease { node: node.to_owned(), pod: Some(claim) };
-        self.put(keys::lease(&owner, unit), record::encode(&lease));
+        let mut txn = Txn::new().then(Op::Put(keys::lease(&owner, unit), record::encode(&lease)));
         if fixed {
             let kept = Fixed { pool: owner.clone(), address };
-            self.put(keys::fixed(&scoped(pod), Family::V4), record::encode(&kept));
+            txn = txn.then(Op::Put(keys::fixed(&scoped(pod), Family::V4), record::encode(&kept)));
         }
         if let Ok(node) = node.parse() {
             let segment = Segment { prefix: 24, gateway: address, vlan: 0 };
             let held = vec![allocation(0)];
             let mirror = BlockMirror { prefix: unit.net().prefix_len(), segment: Some(segment), held };
-            self.put(keys::block(&node, &owner, unit), record::encode(&mirror));
+            txn = txn.then(Op::Put(keys::block(&node, &owner, unit), record::encode(&mirror)));
         }
+        self.write(txn);
     }
 
     pub(crate) fn delete(&self, key: String) {
-        self.runtime.block_on(self.store.txn(Txn::new().then(Op::Delete(key)))).expect("deleted");
+        self.write(Txn::new().then(Op::Delete(key)));
     }
 
     /// The lease of an address of a namespace's pool goes.

@@ -185,6 +185,32 @@ fn a_drain_of_blocks() {
 }
 
 #[test]
+fn what_is_abnormal_is_listed_before_it_is_mended() {
+    let controller = Controller::start();
+    controller.ok(WEB);
+    assert_eq!(controller.ok("address check"), "no abnormality in 0 leases\n");
+    controller.ok("pool create default --subnet 10.64.0.0/16");
+    controller.register("node-a", true);
+    controller.register("node-b", false);
+    controller.lease("node-a", "default", "10.64.0.0", &[1]);
+    controller.lease("node-b", "default", "10.64.0.16", &[1]);
+    controller.lease("node-c", "default", "10.64.0.32", &[1]);
+    let web = ("team", "web");
+    controller.lease_address(web, "192.168.1.23", "db-1", "", true);
+    controller.delete("fixed/team/db-1/ipv4".to_owned());
+    let run = |line: &str| {
+        let output = controller.run(line);
+        (output.status.code(), format!("$ coilctl {line}\n{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let lines = ["address check", "address check --mend", "address check --mend --unused 0"].map(run);
+    assert_eq!(lines.each_ref().map(|(code, _)| *code), [Some(6); 3]);
+    assert_snapshot!(lines.map(|(_, text)| text).join("\n"));
+    controller.ok("node remove node-b");
+    assert_eq!(controller.json("address check")["found"], 0);
+    controller.fails(2, "address check --unused x");
+}
+
+#[test]
 fn completions_have_them() {
     let output = coilctl().args(["completions", "bash"]).output().expect("started");
     let script = text(&output.stdout);

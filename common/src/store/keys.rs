@@ -45,6 +45,11 @@ pub fn leases(pool: &(impl AnyPool + ?Sized)) -> KeyRange {
     KeyRange::prefix(format!("lease/{pool}/"))
 }
 
+/// All leases of all pools.
+pub fn all_leases() -> KeyRange {
+    KeyRange::prefix("lease/")
+}
+
 /// The leases of a pool whose units lie in a run, its ends included.
 pub fn leases_between(pool: &(impl AnyPool + ?Sized), run: UnitRun) -> KeyRange {
     KeyRange {
@@ -119,6 +124,11 @@ pub fn fixed_of_namespace(namespace: &PodText) -> KeyRange {
     KeyRange::prefix(format!("fixed/{}/", encoded(namespace)))
 }
 
+/// All fixed addresses.
+pub fn all_fixed() -> KeyRange {
+    KeyRange::prefix("fixed/")
+}
+
 /// The pod that a key of [`fixed_of_namespace`] names.
 pub fn parse_fixed(key: &str) -> Option<Scoped> {
     let (pod, family) = key.strip_prefix("fixed/")?.rsplit_once('/')?;
@@ -187,6 +197,11 @@ pub fn evict(node: &NodeName, address: IpAddr) -> String {
 /// All addresses that a node was told to free.
 pub fn evictions(node: &NodeName) -> KeyRange {
     KeyRange::prefix(format!("evict/{node}/"))
+}
+
+/// All addresses that any node was told to free.
+pub fn all_evictions() -> KeyRange {
+    KeyRange::prefix("evict/")
 }
 
 /// Node and address that an evict key names.

@@ -2,10 +2,12 @@
 //!
 //! * [`node`]: coild's API, per node, over its socket
 //! * [`admin`]: the controller's `/v1/` API for operators
+//! * [`check`]: what the controller finds abnormal
 //! * [`ip_pools`]: the controller's API for the pools of namespaces and services
 //! * [`namespaces`]: what operators see of those, and change
 
 pub mod admin;
+pub mod check;
 pub mod ip_pools;
 pub mod namespaces;
 pub mod node;

@@ -1,13 +1,14 @@
 //! Every route × every kind of caller: what is let through is done and told in the audit log, and what is refused
 //! changes nothing.
 
-use crate::fixture::Api;
+use crate::fixture::{Api, ip, node};
 use crate::log::Log;
 use axum::body::Body;
 use axum::http::{Request, header};
 use common::server::Peer;
-use common::store::Store;
 use common::store::embedded::Embedded;
+use common::store::record::{self, Evict};
+use common::store::{Store, keys};
 use controller::api::{REQUEST_ID, routes};
 use controller::auth::{Authentication, NewToken, Tokens};
 use serde_json::{Value, json};
@@ -54,6 +55,8 @@ fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("POST /serviceIPPool", ("change namespace", service)),
         ("GET /serviceIPPool/{namespace}/{name}", ("read namespace", none.clone())),
         ("DELETE /serviceIPPool/{namespace}/{name}", ("change namespace", none.clone())),
+        ("GET /v1/check", ("read", none.clone())),
+        ("POST /v1/check", ("force", none.clone())),
         ("GET /v1/nspools", ("read", none.clone())),
         ("GET /v1/nspools/{namespace}", ("read namespace", none.clone())),
         ("GET /v1/nspools/{namespace}/{name}", ("read namespace", none.clone())),
@@ -111,6 +114,8 @@ impl Guarded {
         api.register("n", false).await;
         api.lease("n", "used", "10.11.0.0").await.expect("leased");
         api.mirror("n", "used", "10.11.0.0", &[3]).await;
+        let order = Evict { sequence: 1, container: "c1".parse().expect("container") };
+        api.put(keys::evict(&node("gone"), ip("10.11.0.9")), record::encode(&order)).await;
         for (third, namespace) in [(17, "own"), (18, "other")] {
             let net = |host| format!("172.{third}.0.{host}");
             for (name, start, end) in [("free", net(2), net(9)), ("web", net(64), net(99))] {

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod authorization;
+mod check;
 mod description;
 mod fixture;
 mod http;

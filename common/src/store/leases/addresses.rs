@@ -116,6 +116,13 @@ impl Kept {
     }
 }
 
+/// Adds to a transaction the end of a lease whose node is gone and has no index of it. `lease` is the lease as it was read.
+/// An address that is kept for its pod is nobody's from then on.
+#[must_use]
+pub fn end_without_index(txn: Txn, lease: &Entry, kept: Option<&Kept>) -> Txn {
+    end(txn, lease.key.clone(), lease.mod_revision, kept)
+}
+
 /// Gives up the lease of an address that is nobody's, and with it what keeps the address. `lease` is the lease as it
 /// was read.
 pub fn give_up(lease: &Entry, kept: Option<&Kept>) -> Txn {

@@ -1,6 +1,7 @@
 //! `/v1/`, the API for operators (`docs/api/admin.md`).
 
 mod addresses;
+mod check;
 mod namespaces;
 mod nodes;
 mod pools;
@@ -28,7 +29,7 @@ impl PartialSchema for Limit {
 }
 
 pub(super) fn routes() -> Vec<Route> {
-    [pools(), nodes(), addresses(), namespaces::routes()].into_iter().flatten().collect()
+    [pools(), nodes(), addresses(), namespaces::routes(), check::routes()].into_iter().flatten().collect()
 }
 
 fn pools() -> Vec<Route> {
