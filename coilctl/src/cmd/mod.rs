@@ -8,6 +8,7 @@ mod drain;
 mod node;
 mod nspool;
 mod pool;
+mod scoped;
 mod svcpool;
 
 use crate::client::Client;

@@ -1,14 +1,13 @@
 //! `coilctl nspool`
 
 use super::drain::{Drain, Progress};
+use super::scoped::{DrainPool, List, Name, Range, Ranged, Resize, Show, addresses, state};
 use crate::client::{Client, Target};
 use crate::exit::Failure;
 use crate::map;
 use crate::output::Output;
 use crate::table::{Table, count, percent, plain};
-use crate::watch::Watch;
 use clap::{Args, Subcommand};
-use common::name::PodText;
 use common::wire::ip_pools::{CreateNamespacePool, NamespacePoolView};
 use common::wire::namespaces::{NamespacePoolDetail, NamespacePoolSummary, NewRange};
 use hyper::Method;
@@ -42,36 +41,6 @@ pub(crate) enum NamespacePool {
     Delete(Name),
 }
 
-/// Which pool.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Name {
-    /// Namespace of the pool
-    pub(super) namespace: PodText,
-    /// Name of the pool
-    pub(super) name: PodText,
-}
-
-/// A range: by its ends, or as a network.
-#[derive(Debug, Args)]
-pub(super) struct Range {
-    /// The first address
-    #[arg(long, value_name = "ADDRESS", requires = "end", required_unless_present = "cidr")]
-    start: Option<IpAddr>,
-    /// The last address
-    #[arg(long, value_name = "ADDRESS", requires = "start")]
-    end: Option<IpAddr>,
-    /// The addresses as a network, instead of --start and --end
-    #[arg(long, value_name = "CIDR", conflicts_with_all = ["start", "end"])]
-    cidr: Option<IpNet>,
-}
-
-impl Range {
-    /// The fields of a body.
-    pub(super) fn fields(&self) -> NewRange {
-        NewRange { start: self.start, end: self.end, cidr: self.cidr }
-    }
-}
-
 /// Make a pool.
 #[derive(Debug, Args)]
 #[command(
@@ -93,69 +62,6 @@ pub(crate) struct Create {
     /// VLAN id; 0 means untagged
     #[arg(long, value_name = "ID", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=4094))]
     vlan: i64,
-}
-
-/// List the pools.
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    /// Those of this namespace only
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub(super) namespace: Option<PodText>,
-    #[command(flatten)]
-    pub(super) watch: Watch,
-}
-
-impl List {
-    pub(super) fn target(&self, noun: &str) -> Target {
-        match &self.namespace {
-            Some(namespace) => Target::path(&[noun, namespace.as_str()]),
-            None => Target::path(&[noun]),
-        }
-    }
-}
-
-/// Show a pool.
-#[derive(Debug, Args)]
-pub(crate) struct Show {
-    #[command(flatten)]
-    pub(super) pool: Name,
-    #[command(flatten)]
-    pub(super) watch: Watch,
-}
-
-/// Give a pool another range.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  coilctl nspool extend team web --start 192.168.1.5 --end 192.168.1.99\n\nWhat stands in the way is \
-                  named, and then nothing is changed."
-)]
-pub(crate) struct Resize {
-    #[command(flatten)]
-    pub(super) pool: Name,
-    #[command(flatten)]
-    range: Range,
-}
-
-/// Wait until a pool is empty.
-#[derive(Debug, Args)]
-pub(crate) struct DrainPool {
-    #[command(flatten)]
-    pub(super) pool: Name,
-    #[command(flatten)]
-    pub(super) drain: Drain,
-}
-
-impl Name {
-    /// What is called so.
-    pub(super) fn target(&self, noun: &str, rest: &[&str]) -> Target {
-        let parts = [&[noun, self.namespace.as_str(), self.name.as_str()], rest].concat();
-        Target::path(&parts)
-    }
-
-    /// The same in the API by which it is made and deleted.
-    pub(super) fn root(&self, noun: &str) -> Target {
-        Target::root(&[noun, self.namespace.as_str(), self.name.as_str()])
-    }
 }
 
 impl NamespacePool {
@@ -203,40 +109,6 @@ impl Create {
         };
         client.send(Method::POST, Target::root(&["nsippool"]), Some(&body)).await.map(|(_, view)| view)
     }
-}
-
-impl Resize {
-    /// Gives the pool its new range, if that has all of the old one, or is a part of it.
-    pub(super) async fn run<T: serde::de::DeserializeOwned + Ranged>(
-        &self,
-        client: &Client,
-        noun: &str,
-        extend: bool,
-    ) -> Result<T, Failure> {
-        let before: T = client.get(self.pool.target(noun, &[])).await?;
-        let fields = self.range.fields();
-        let new = match (fields.start, fields.end, fields.cidr) {
-            (Some(start), Some(end), _) => (start, end),
-            (_, _, Some(cidr)) => (cidr.network(), cidr.broadcast()),
-            _ => return Err(Failure::Usage("--start and --end, or --cidr, are missing".to_owned())),
-        };
-        let (start, end) = before.range();
-        let right = if extend { new.0 <= start && end <= new.1 } else { start <= new.0 && new.1 <= end };
-        if !right {
-            let wrong = if extend { "does not have all of" } else { "is not a part of" };
-            return Err(Failure::Usage(format!(
-                "{}-{} {wrong} {start}-{end}, which the pool has; nothing was changed",
-                new.0, new.1
-            )));
-        }
-        let target = self.pool.target(noun, &["range"]);
-        client.send(Method::PUT, target, Some(&fields)).await.map(|(_, pool)| pool)
-    }
-}
-
-/// What has a first and a last address.
-pub(super) trait Ranged {
-    fn range(&self) -> (IpAddr, IpAddr);
 }
 
 impl Ranged for NamespacePoolSummary {
@@ -312,10 +184,6 @@ fn show(out: &mut dyn Write, detail: &NamespacePoolDetail) -> io::Result<()> {
     map::write(out, &detail.map)
 }
 
-pub(super) fn state(disabled: bool) -> &'static str {
-    if disabled { "disabled" } else { "active" }
-}
-
 fn told(out: &mut dyn Write, view: &NamespacePoolView, done: &str) -> io::Result<()> {
     let (namespace, name) = (plain(view.namespace.as_str()), plain(view.name.as_str()));
     writeln!(out, "namespace pool {namespace}/{name} {done}: {}", addresses(view.total, view.start, view.end))
@@ -325,10 +193,4 @@ fn changed(out: &mut dyn Write, pool: &NamespacePoolSummary, done: &str) -> io::
     let (namespace, name) = (plain(pool.namespace.as_str()), plain(pool.name.as_str()));
     let addresses = addresses(pool.total.into(), pool.start, pool.end);
     writeln!(out, "namespace pool {namespace}/{name} {done}: {addresses}")
-}
-
-/// How many addresses a range has, and which.
-pub(super) fn addresses(total: u128, start: IpAddr, end: IpAddr) -> String {
-    let es = if total == 1 { "" } else { "es" };
-    format!("{} address{es}, {start}-{end}", count(u64::try_from(total).unwrap_or(u64::MAX)))
 }

@@ -1,7 +1,7 @@
 //! `coilctl svcpool`
 
 use super::drain::Progress;
-use super::nspool::{DrainPool, List, Name, Range, Ranged, Resize, Show, addresses, state};
+use super::scoped::{DrainPool, List, Name, Range, Ranged, Resize, Show, addresses, state};
 use crate::client::{Client, Target};
 use crate::exit::Failure;
 use crate::map;
