@@ -280,3 +280,48 @@ fn without_the_store_fixed_addresses_go_on_and_new_ones_are_refused() -> Result<
     assert_eq!(shown(&cluster, "/nsippool/ns/web")?["PodMap"][&address]["podName"], "db-0");
     Ok(())
 }
+
+/// Extended, disabled, drained and shrunk while a node gives its addresses.
+#[test]
+fn a_pool_changes_while_it_is_used() -> Result<()> {
+    let cluster = cluster()?;
+    let node = cluster.coild("a", &[])?;
+    let coilctl = |line: &str| cluster.controller.coilctl(line);
+    pool(&cluster, "web", "10.9.0.5", "10.9.0.6")?;
+    for container in ["c1", "c2"] {
+        add(&node, container, container, &of_pools("web"))?.expect(200)?;
+    }
+    add(&node, "c3", "c3", &of_pools("web"))?.expect(503)?;
+    coilctl("nspool extend ns web --start 10.9.0.4 --end 10.9.0.8")?;
+    assert_eq!(given(add(&node, "c3", "c3", &of_pools("web"))?)?, "10.9.0.7");
+    let map = cluster.controller.coilctl_json("nspool show ns web")?["map"].clone();
+    let states: Vec<&Value> = map.as_array().context("array")?.iter().map(|part| &part["state"]).collect();
+    assert_eq!(states, ["free", "used", "used", "used", "free"]);
+    // Shrinking names who is in the way, and changes nothing.
+    let body = json!({"start": "10.9.0.4", "end": "10.9.0.6"}).to_string();
+    let path = "/v1/nspools/ns/web/range";
+    let http = cluster.controller.http();
+    let refused = http.send("PUT", path, body.as_bytes())?.expect(409)?.text();
+    assert!(refused.contains("10.9.0.7 of pod ns/c3"), "{refused}");
+    // The node keeps to the pool as it is, whatever it has read before.
+    coilctl("nspool disable ns web")?;
+    let refused = add(&node, "c4", "c4", &of_pools("web"))?.expect(503)?.text();
+    assert!(refused.contains("namespace pool ns/web is disabled"), "{refused}");
+    delete(&node, "c3", "c3")?;
+    wait_until("the range to be free", SOON, || Ok(http.send("PUT", path, body.as_bytes())?.status == 200))?;
+    coilctl("nspool enable ns web")?;
+    assert_eq!(given(add(&node, "c4", "c4", &of_pools("web"))?)?, "10.9.0.4");
+    let refused = add(&node, "c5", "c5", &of_pools("web"))?.expect(503)?.text();
+    assert!(refused.contains("every address of namespace pool ns/web is leased"), "{refused}");
+    // A drain ends when the last pod has gone.
+    let drained = std::thread::scope(|scope| {
+        let drain = scope.spawn(|| coilctl("nspool drain ns web --wait 1m"));
+        for container in ["c1", "c2", "c4"] {
+            delete(&node, container, container)?;
+        }
+        drain.join().expect("no panic")
+    })?;
+    assert!(drained.ends_with("namespace pool ns/web is empty\n"), "{drained}");
+    assert_eq!(cluster.controller.coilctl_json("address check")?["found"], 0);
+    coilctl("nspool delete ns web").map(|_| ())
+}
