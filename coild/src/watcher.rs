@@ -37,12 +37,18 @@ pub enum WatchError {
 pub struct Known {
     /// The indexes of its leases.
     pub blocks: Vec<Entry>,
-    /// All pools.
-    pub pools: Vec<Entry>,
+    /// All pools that can be read, and at which revision each was written.
+    pub pools: BTreeMap<PoolName, (Pool, Revision)>,
     orders: Vec<Entry>,
     registered: bool,
     /// The revision.
     pub revision: Revision,
+}
+
+impl Known {
+    fn pools(&self) -> BTreeMap<PoolName, Pool> {
+        self.pools.iter().map(|(name, (pool, _))| (name.clone(), pool.clone())).collect()
+    }
 }
 
 /// Follows the store for a node.
@@ -85,9 +91,11 @@ impl Watcher {
         let Snapshot { ranges, revision } = self.store.snapshot(&self.ranges()).await?;
         let mut ranges = ranges.into_iter();
         let mut next = || ranges.next().unwrap_or_default();
-        let known =
-            Known { blocks: next(), orders: next(), pools: next(), registered: !next().is_empty(), revision };
-        self.tell(known.pools.iter().filter_map(parse_pool).collect()).await?;
+        let (blocks, orders, pools) = (next(), next(), next());
+        let parse = |entry: &Entry| parse_pool(entry).map(|(name, pool)| (name, (pool, entry.mod_revision)));
+        let pools = pools.iter().filter_map(parse).collect();
+        let known = Known { blocks, orders, pools, registered: !next().is_empty(), revision };
+        self.tell(known.pools()).await?;
         Ok(known)
     }
 
@@ -97,11 +105,12 @@ impl Watcher {
 
     async fn follow(&self, start: Option<Known>) -> Result<std::convert::Infallible, WatchError> {
         let caught_up = start.is_some();
-        let Known { pools, orders, registered, revision, .. } = match start {
+        let known = match start {
             Some(known) => known,
             None => self.read().await?,
         };
-        let mut pools: BTreeMap<PoolName, Pool> = pools.iter().filter_map(parse_pool).collect();
+        let mut pools = known.pools();
+        let Known { orders, registered, revision, .. } = known;
         let mut events = self.store.watch(&self.ranges(), revision + 1).await?;
         if !registered {
             self.unregistered.notify_one();

@@ -2,6 +2,7 @@
 //!
 //! * [`map`]: what a store means, as a value that can be copied and compared
 //! * [`fuzz`]: the parsers, fed with arbitrary bytes
+//! * [`samples`]: what a node is asked for
 //!
 //! `tests/model` explores every interleaving of the leases' transactions on the map, `tests/simulation` runs the
 //! daemon's tasks on it by a seed.
@@ -13,6 +14,8 @@
 )]
 pub mod fuzz;
 pub mod map;
+#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "the texts are valid")]
+pub mod samples;
 
 use common::server::Peer;
 use controller::auth::{Caller, Role};

@@ -6,7 +6,7 @@ use crate::state::{BlockId, Need};
 use common::ipam::{Family, Pool, Space, Unit};
 use common::name::{NodeName, PoolName};
 use common::store::leases::{self, FreeUnits};
-use common::store::{Entry, Revision, Store, StoreError, keys, record};
+use common::store::{Revision, Store, StoreError, keys, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -143,14 +143,10 @@ impl Leaser {
         }
     }
 
-    /// Learns the pools, as they were just read.
-    pub fn learn(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            let (name, pool) = (keys::parse_pool(&entry.key), record::decode(&entry.key, &entry.value));
-            if let (Some(name), Ok(pool)) = (name, pool) {
-                self.pools.insert(name, Known { pool, revision: entry.mod_revision });
-            }
-        }
+    /// Learns the pools, as they were just read, each with the revision at which it was written.
+    pub fn learn(&mut self, pools: &BTreeMap<PoolName, (Pool, Revision)>) {
+        let known = |(pool, revision): &(Pool, Revision)| Known { pool: pool.clone(), revision: *revision };
+        self.pools.extend(pools.iter().map(|(name, read)| (name.clone(), known(read))));
     }
 
     /// Forgets the pools: the store went back to an earlier state, and its revisions mean something else since.

@@ -2,7 +2,7 @@
 //! opened once it is certain that all their holders are known.
 
 pub mod evidence;
-mod quarantine;
+pub mod quarantine;
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::boot::{Boot, survives};
@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Holds the journal against what runs.
 pub struct Reconciler {
@@ -56,26 +57,24 @@ impl Reconciler {
 
     /// Reconciles at once, and then for ever.
     pub async fn run(mut self) {
-        let mut ticks = tokio::time::interval(self.interval);
+        let mut ticks = tokio::time::interval_at(Instant::now() + self.interval, self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut at_start = true;
+        // Whoever reads the store first at the start holds the leases against it.
+        let mut outcome = self.reconcile().await;
         loop {
-            let outcome = tokio::select! {
-                biased;
-                _ = ticks.tick() => {
-                    // At the start, whoever reads the store first does that.
-                    if !std::mem::take(&mut at_start) {
-                        self.leases.reconcile();
-                    }
-                    self.reconcile().await
-                }
-                () = tokio::time::sleep(RUNTIME_PAUSE), if self.boot.undecided.is_some() => self.try_settle().await,
-            };
             match outcome {
                 Ok(()) => {}
                 Err(AllocatorError::Stopped) => return,
                 Err(error) => tracing::error!(error = %chain(&error), "reconciliation failed"),
             }
+            outcome = tokio::select! {
+                biased;
+                _ = ticks.tick() => {
+                    self.leases.reconcile();
+                    self.reconcile().await
+                }
+                () = tokio::time::sleep(RUNTIME_PAUSE), if self.boot.undecided.is_some() => self.try_settle().await,
+            };
         }
     }
 

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 /// lost has been seen on its interface: a plugin that was still at work at the first one is done by then.
 const SCANS: u32 = 2;
 
-type InUse = BTreeMap<IpAddr, PathBuf>;
+/// Addresses that are in use, each with the namespace that it is in.
+pub type InUse = BTreeMap<IpAddr, PathBuf>;
 
 impl Reconciler {
     /// Looks for holders that the mirror did not know. `listing` is what the runtime has, if one is asked.
@@ -58,7 +59,7 @@ impl Reconciler {
 
 /// Gives a holder to every address of a quarantined block that is in use though nobody is known to hold it: the
 /// sandbox that the runtime reports it of, or else the namespace that it is in. Returns how many there were.
-fn hold_found(state: &mut State, reported: &[SandboxAddress], in_use: &InUse, now: u64) -> usize {
+pub fn hold_found(state: &mut State, reported: &[SandboxAddress], in_use: &InUse, now: u64) -> usize {
     let quarantined: Vec<BlockId> = state.quarantined();
     let netns = |address: &IpAddr| in_use.get(address).and_then(|path| path.to_str()).map(str::to_owned);
     // A sandbox with names that no plugin can have been given is known by its namespace alone.

@@ -1,10 +1,10 @@
 //! The bytes of a journal on a disk that fails.
 
+use crate::samples::ask;
 use coild::journal::{Journal, JournalError};
-use coild::state::{Ask, BlockId, Settings, Standing, State};
-use common::ipam::{Family, Pool, Unit};
-use common::name::{ContainerId, IfName, PodText, PoolName};
-use common::wire::node::AttachmentId;
+use coild::state::{BlockId, Settings, Standing, State};
+use common::ipam::{Pool, Unit};
+use common::name::PoolName;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -87,22 +87,4 @@ fn intact() -> (Vec<u8>, String) {
     let expected = read(&path).expect("intact");
     assert_eq!(expected, picture(&state));
     (std::fs::read(&path).expect("read"), expected)
-}
-
-fn ask(container: u32) -> Ask {
-    let pod = PodText::new("pod").expect("valid");
-    Ask {
-        attachment: AttachmentId {
-            container_id: ContainerId::new(format!("c{container}")).expect("valid"),
-            interface: IfName::eth0(),
-        },
-        namespace: pod.clone(),
-        pod,
-        families: vec![Family::V4],
-        choice: None,
-        pool: None,
-        addresses: Vec::new(),
-        network: None,
-        netns: None,
-    }
 }

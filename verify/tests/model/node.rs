@@ -2,12 +2,14 @@
 
 use crate::guard::Guard;
 use crate::world::{Daemon, Rules, World};
+use coild::reconcile::quarantine::hold_found;
 use coild::state::{Ask, Exact, Holder, State};
 use common::ipam::Family;
 use common::name::{ContainerId, IfName, PodText, PoolName};
 use common::store::record::Allocation;
 use common::wire::node::AttachmentId;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// Containers of a machine.
 const CONTAINERS: u8 = 2;
@@ -123,32 +125,11 @@ pub(crate) fn commit_memory(world: &mut World, n: usize) -> Option<()> {
 
 /// Gives a holder to each address in use in a quarantined block, and opens these blocks.
 pub(crate) fn scan(world: &mut World, n: usize, rules: Rules) {
-    let in_use: Vec<IpAddr> = world.machines[n].containers.values().copied().collect();
+    let in_use = world.machines[n].containers.values().map(|address| (*address, PathBuf::new())).collect();
     run(world, n, rules, |state| {
-        for id in state.quarantined() {
-            for address in &in_use {
-                let Some(offset) = id.unit.offset_of(*address) else { continue };
-                let record = recovered(*address, offset, state.next_sequence());
-                state.hold_recorded(&id, record, 0);
-            }
-        }
+        hold_found(state, &[], &in_use, 0);
         state.end_quarantine()
     });
-}
-
-fn recovered(address: IpAddr, offset: u32, sequence: u64) -> Allocation {
-    let unknown = PodText::new("unknown").expect("valid");
-    Allocation {
-        offset,
-        sequence,
-        container: ContainerId::new(format!("recovered-{address}")).expect("valid"),
-        interface: IfName::eth0(),
-        namespace: unknown.clone(),
-        pod: unknown,
-        network: None,
-        netns: None,
-        since: 0,
-    }
 }
 
 /// A daemon starts, after a boot if its machine was off.

@@ -1,22 +1,23 @@
 //! A machine: its disk, its containers, and the daemon's own tasks on them.
 
 use crate::net::{Client, Net};
+use coil_verify::samples::ask;
 use coild::allocate::Sources;
 use coild::allocator::Allocator;
 use coild::journal::Journal;
 use coild::lease_keeper::LeaseKeeper;
 use coild::metrics::Metrics;
 use coild::mirror::Mirror;
-use coild::state::{Ask, Exact, Settings, State};
+use coild::reconcile::quarantine::hold_found;
+use coild::state::{Exact, Settings, State};
 use coild::watcher::Watcher;
-use common::ipam::Family;
-use common::name::{ContainerId, IfName, NodeName, PodText};
+use common::name::NodeName;
 use common::store::Store;
-use common::store::record::Allocation;
 use common::wire::node::AttachmentId;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -177,15 +178,9 @@ impl Node {
 
     /// Finds the addresses in use, and opens what is quarantined, as reconciliation does.
     pub(crate) fn scan(&mut self) {
-        let in_use: Vec<IpAddr> = self.containers.values().copied().collect();
+        let in_use = self.containers.values().map(|address| (*address, PathBuf::new())).collect();
         self.run(move |state| {
-            for id in state.quarantined() {
-                for address in &in_use {
-                    let Some(offset) = id.unit.offset_of(*address) else { continue };
-                    let record = recovered(*address, offset, state.next_sequence());
-                    state.hold_recorded(&id, record, 0);
-                }
-            }
+            hold_found(state, &[], &in_use, 0);
             state.end_quarantine();
         });
     }
@@ -196,39 +191,6 @@ impl Node {
         running.tasks.spawn(Counted::new(&self.polls, async move {
             allocator.run(move |state, _| job(state)).await.expect("the journal can be written");
         }));
-    }
-}
-
-fn ask(container: u32) -> Ask {
-    let pod = PodText::new("pod").expect("valid");
-    Ask {
-        attachment: AttachmentId {
-            container_id: ContainerId::new(format!("c{container}")).expect("valid"),
-            interface: IfName::eth0(),
-        },
-        namespace: pod.clone(),
-        pod,
-        families: vec![Family::V4],
-        choice: None,
-        pool: None,
-        addresses: Vec::new(),
-        network: None,
-        netns: None,
-    }
-}
-
-fn recovered(address: IpAddr, offset: u32, sequence: u64) -> Allocation {
-    let unknown = PodText::new("unknown").expect("valid");
-    Allocation {
-        offset,
-        sequence,
-        container: ContainerId::new(format!("recovered-{address}")).expect("valid"),
-        interface: IfName::eth0(),
-        namespace: unknown.clone(),
-        pod: unknown,
-        network: None,
-        netns: None,
-        since: 0,
     }
 }
 
