@@ -9,7 +9,7 @@ use crate::output::Output;
 use crate::table::{Table, count, percent, plain};
 use clap::{Args, Subcommand};
 use common::wire::ip_pools::{CreateNamespacePool, NamespacePoolView};
-use common::wire::namespaces::{NamespacePoolDetail, NamespacePoolSummary, NewRange};
+use common::wire::namespaces::{NamespacePoolDetail, NamespacePoolSummary, NewRange, ServicePoolSummary};
 use hyper::Method;
 use ipnet::IpNet;
 use std::io::{self, Write};
@@ -87,8 +87,8 @@ impl NamespacePool {
             Self::Drain(DrainPool { pool, drain }) => return drained(client, output, &pool, &drain).await,
             Self::Extend(resize) => (resize.run(client, "nspools", true).await?, "extended"),
             Self::Shrink(resize) => (resize.run(client, "nspools", false).await?, "shrunk"),
-            Self::Disable(pool) => (set_disabled(client, &pool, Method::PUT).await?, "disabled"),
-            Self::Enable(pool) => (set_disabled(client, &pool, Method::DELETE).await?, "enabled"),
+            Self::Disable(pool) => (pool.set_disabled(client, "nspools", true).await?, "disabled"),
+            Self::Enable(pool) => (pool.set_disabled(client, "nspools", false).await?, "enabled"),
         };
         output.print(&pool, |out| changed(out, &pool, done))
     }
@@ -117,18 +117,12 @@ impl Ranged for NamespacePoolSummary {
     }
 }
 
-async fn set_disabled(client: &Client, pool: &Name, method: Method) -> Result<NamespacePoolSummary, Failure> {
-    let target = pool.target("nspools", &["disabled"]);
-    client.send(method, target, None::<&()>).await.map(|(_, pool)| pool)
-}
-
 /// Disables a pool and its service pools, and waits until nothing of it is leased.
 async fn drained(client: &Client, output: Output, pool: &Name, drain: &Drain) -> Result<(), Failure> {
-    let disabled = set_disabled(client, pool, Method::PUT).await?;
+    let disabled: NamespacePoolSummary = pool.set_disabled(client, "nspools", true).await?;
     for name in disabled.services {
         let service = Name { namespace: pool.namespace.clone(), name };
-        let target = service.target("svcpools", &["disabled"]);
-        client.send::<(), serde_json::Value>(Method::PUT, target, None).await?;
+        let _: ServicePoolSummary = service.set_disabled(client, "svcpools", true).await?;
     }
     let ask = async || {
         let detail: NamespacePoolDetail = client.get(pool.target("nspools", &[])).await?;

@@ -104,6 +104,17 @@ impl Name {
     pub(super) fn root(&self, noun: &str) -> Target {
         Target::root(&[noun, self.namespace.as_str(), self.name.as_str()])
     }
+
+    /// Makes that the pool gives nothing new, or that it does again.
+    pub(super) async fn set_disabled<T: DeserializeOwned>(
+        &self,
+        client: &Client,
+        noun: &str,
+        disabled: bool,
+    ) -> Result<T, Failure> {
+        let method = if disabled { Method::PUT } else { Method::DELETE };
+        client.send(method, self.target(noun, &["disabled"]), None::<&()>).await.map(|(_, pool)| pool)
+    }
 }
 
 impl Resize {

@@ -80,7 +80,7 @@ impl ServicePool {
                 return output.print(&view, |out| told(out, &view, "deleted"));
             }
             Self::Drain(DrainPool { pool, drain }) => {
-                set_disabled(client, &pool, Method::PUT).await?;
+                let _: ServicePoolSummary = pool.set_disabled(client, "svcpools", true).await?;
                 let ask = async || {
                     let detail: ServicePoolDetail = client.get(pool.target("svcpools", &[])).await?;
                     Ok(Progress::of_map(&detail.map))
@@ -90,8 +90,8 @@ impl ServicePool {
             }
             Self::Extend(resize) => (resize.run(client, "svcpools", true).await?, "extended"),
             Self::Shrink(resize) => (resize.run(client, "svcpools", false).await?, "shrunk"),
-            Self::Disable(pool) => (set_disabled(client, &pool, Method::PUT).await?, "disabled"),
-            Self::Enable(pool) => (set_disabled(client, &pool, Method::DELETE).await?, "enabled"),
+            Self::Disable(pool) => (pool.set_disabled(client, "svcpools", true).await?, "disabled"),
+            Self::Enable(pool) => (pool.set_disabled(client, "svcpools", false).await?, "enabled"),
         };
         output.print(&pool, |out| changed(out, &pool, done))
     }
@@ -117,11 +117,6 @@ impl Ranged for ServicePoolSummary {
     fn range(&self) -> (IpAddr, IpAddr) {
         (self.start, self.end)
     }
-}
-
-async fn set_disabled(client: &Client, pool: &Name, method: Method) -> Result<ServicePoolSummary, Failure> {
-    let target = pool.target("svcpools", &["disabled"]);
-    client.send(method, target, None::<&()>).await.map(|(_, pool)| pool)
 }
 
 fn write_list(out: &mut dyn Write, pools: &[ServicePoolSummary]) -> io::Result<()> {

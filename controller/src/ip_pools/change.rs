@@ -14,6 +14,7 @@ use common::pool_id::{PoolId, Scoped};
 use common::store::retry::{Attempts, seed};
 use common::store::{Compare, Op, Store, Txn, keys, record};
 use common::wire::namespaces::{NamespacePoolSummary, ServicePoolSummary};
+use serde::Serialize;
 
 /// A change of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,14 @@ struct Changed<T> {
     after: T,
 }
 
+impl<T: PartialEq + Serialize> Changed<T> {
+    fn audit(&self, who: &Caller, what: &str) {
+        if self.before != self.after {
+            audit::changed(who, what, &self.before, &self.after);
+        }
+    }
+}
+
 impl IpPools {
     /// Changes a namespace's pool, and answers it as it then is.
     pub async fn change_namespace_pool(
@@ -49,17 +58,15 @@ impl IpPools {
         change: &Change,
     ) -> Result<NamespacePoolSummary, IpPoolError> {
         let mut attempts = Attempts::new(seed(id));
-        let Changed { before, after } = loop {
+        let changed = loop {
             match self.try_change_namespace_pool(id, change).await {
                 Ok(changed) => break changed,
                 Err(error) => attempts.after(error).await?,
             }
         };
-        if before != after {
-            let what = format!("namespace pool {id}: {}", change.done(&after.span));
-            audit::changed(who, &what, &before, &after);
-        }
-        summary_of_namespace(self.store.as_ref(), id, &after).await
+        let done = change.done(&changed.after.span);
+        changed.audit(who, &format!("namespace pool {id}: {done}"));
+        summary_of_namespace(self.store.as_ref(), id, &changed.after).await
     }
 
     async fn try_change_namespace_pool(
@@ -104,17 +111,15 @@ impl IpPools {
         change: &Change,
     ) -> Result<ServicePoolSummary, IpPoolError> {
         let mut attempts = Attempts::new(seed(id));
-        let Changed { before, after } = loop {
+        let changed = loop {
             match self.try_change_service_pool(id, change).await {
                 Ok(changed) => break changed,
                 Err(error) => attempts.after(error).await?,
             }
         };
-        if before != after {
-            let what = format!("service pool {id}: {}", change.done(&after.span));
-            audit::changed(who, &what, &before, &after);
-        }
-        summary_of_service(self.store.as_ref(), id, &after).await
+        let done = change.done(&changed.after.span);
+        changed.audit(who, &format!("service pool {id}: {done}"));
+        summary_of_service(self.store.as_ref(), id, &changed.after).await
     }
 
     async fn try_change_service_pool(
