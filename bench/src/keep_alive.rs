@@ -1,14 +1,15 @@
 //! Clients of coild that keep their connection, and load of many of them at once.
 
-use crate::at_once::at_once;
 use crate::samples::Samples;
 use anyhow::{Context, Result, ensure};
 use coil_tests::coild::{path, request};
+use futures_util::future::try_join_all;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -16,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     stream: UnixStream,
-    received: Vec<u8>,
+    reply: Reply,
 }
 
 impl KeepAlive {
@@ -26,27 +27,42 @@ impl KeepAlive {
             UnixStream::connect(socket).with_context(|| format!("can't connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self { stream, received: Vec::new() })
+        Ok(Self { stream, reply: Reply::default() })
     }
 
     /// Sends a request and answers the body of the reply, whose status must be 200.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<&[u8]> {
         self.stream.write_all(request)?;
-        self.received.clear();
-        let mut chunk = [0; 4096];
+        self.reply.0.clear();
+        let mut piece = [0; PIECE];
         loop {
-            let count = self.stream.read(&mut chunk)?;
-            ensure!(count > 0, "the connection was closed");
-            self.received.extend_from_slice(&chunk[..count]);
-            if let Some(length) = reply_length(&self.received)? {
-                ensure!(self.received.len() <= length.head + length.body, "more than one reply");
-                if self.received.len() == length.head + length.body {
-                    let text = || String::from_utf8_lossy(&self.received).into_owned();
-                    ensure!(self.received.starts_with(b"HTTP/1.1 200 "), "refused: {}", text());
-                    return Ok(&self.received[length.head..]);
-                }
+            let count = self.stream.read(&mut piece)?;
+            if let Some(head) = self.reply.push(&piece[..count])? {
+                return Ok(&self.reply.0[head..]);
             }
         }
+    }
+}
+
+const PIECE: usize = 4096;
+
+/// A reply, as far as it has come.
+#[derive(Debug, Default)]
+struct Reply(Vec<u8>);
+
+impl Reply {
+    /// What was read, which is nothing when the connection was closed. Answers the length of the head once the reply
+    /// is whole; its status must be 200.
+    fn push(&mut self, piece: &[u8]) -> Result<Option<usize>> {
+        ensure!(!piece.is_empty(), "the connection was closed");
+        self.0.extend_from_slice(piece);
+        let Some(length) = reply_length(&self.0)? else { return Ok(None) };
+        ensure!(self.0.len() <= length.head + length.body, "more than one reply");
+        if self.0.len() < length.head + length.body {
+            return Ok(None);
+        }
+        ensure!(self.0.starts_with(b"HTTP/1.1 200 "), "refused: {}", String::from_utf8_lossy(&self.0));
+        Ok(Some(length.head))
     }
 }
 
@@ -119,43 +135,63 @@ pub(crate) enum Until {
     Over(Duration),
 }
 
-/// Lets clients, all at once and each over its own connection, take an address and give it back, again and
-/// again.
+/// Lets clients, all at once and each over its own connection, take an address and give it back, again and again.
+/// They share a thread: what they take of the processors is not what is measured.
 pub(crate) fn churn(socket: &Path, clients: usize, until: Until) -> Result<Churn> {
-    let connections: Vec<_> =
-        (0..clients).map(|client| Ok((client, KeepAlive::connect(socket)?))).collect::<Result<_>>()?;
     let is_over = |taken: usize, elapsed: Duration| match until {
         Until::Taken(count) => taken * clients >= count,
         Until::Over(time) => elapsed >= time,
     };
-    let (parts, elapsed) =
-        at_once(connections, |(client, connection)| come_and_go(connection, client, is_over))?;
-    let mut seen = Churn { elapsed, ..Churn::default() };
-    for part in parts {
-        seen.posts.append(part.posts);
-        seen.deletes.append(part.deletes);
-    }
-    Ok(seen)
+    let limit = TIMEOUT + if let Until::Over(time) = until { time } else { Duration::ZERO };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut connections = Vec::with_capacity(clients);
+        for _ in 0..clients {
+            connections.push(tokio::net::UnixStream::connect(socket).await?);
+        }
+        let start = Instant::now();
+        let each = connections.into_iter().enumerate();
+        let each = each.map(|(client, connection)| come_and_go(connection, client, is_over));
+        let parts = tokio::time::timeout(limit, try_join_all(each)).await.context("no reply")??;
+        let mut seen = Churn { elapsed: start.elapsed(), ..Churn::default() };
+        for part in parts {
+            seen.posts.append(part.posts);
+            seen.deletes.append(part.deletes);
+        }
+        Ok(seen)
+    })
 }
 
-fn come_and_go(
-    mut connection: KeepAlive,
+async fn come_and_go(
+    mut connection: tokio::net::UnixStream,
     client: usize,
     is_over: impl Fn(usize, Duration) -> bool,
 ) -> Result<Churn> {
-    let mut seen = Churn::default();
+    let (mut seen, mut reply) = (Churn::default(), Reply::default());
     let start = Instant::now();
     while !is_over(seen.posts.len(), start.elapsed()) {
         let container = container_id(client, seen.posts.len());
         let (post, delete) = (post(&container), delete(&container));
         let before = Instant::now();
-        connection.exchange(&post)?;
+        exchange(&mut connection, &mut reply, &post).await?;
         let between = Instant::now();
-        connection.exchange(&delete)?;
+        exchange(&mut connection, &mut reply, &delete).await?;
         seen.posts.push(between - before);
         seen.deletes.push(between.elapsed());
     }
     Ok(seen)
+}
+
+async fn exchange(stream: &mut tokio::net::UnixStream, reply: &mut Reply, request: &[u8]) -> Result<()> {
+    stream.write_all(request).await?;
+    reply.0.clear();
+    let mut piece = [0; PIECE];
+    loop {
+        let count = stream.read(&mut piece).await?;
+        if reply.push(&piece[..count])?.is_some() {
+            return Ok(());
+        }
+    }
 }
 
 #[cfg(test)]

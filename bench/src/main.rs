@@ -13,7 +13,7 @@
 //! * [`contender`]: programs that are run as a container runtime runs plugins
 //! * [`netns`], [`kernel`]: network namespaces, and what the kernel alone takes for a pod's interfaces
 //! * [`rig`]: the daemons
-//! * [`others`]: the keys of nodes that don't run
+//! * [`others`], [`filler`]: the keys of nodes that don't run
 //! * [`simulated`]: many nodes in this process
 //! * [`counters`]: what etcd counts of its own work
 //! * [`measure`]: one module per measure
@@ -23,6 +23,7 @@ mod contender;
 mod counters;
 mod durable;
 mod elf;
+mod filler;
 mod host;
 mod keep_alive;
 mod kernel;

@@ -1,6 +1,7 @@
 //! The lease of one block from the store, by the size of the pool and how much of it is leased.
 
 use super::Effort;
+use crate::filler::{lease_all, scatter};
 use crate::plot::{Axis, Plot, Series};
 use crate::report::{Bound, Section, Unit, millis};
 use crate::samples::Samples;
@@ -12,9 +13,8 @@ use coild::state::{BlockId, Need};
 use common::ipam::{Family, Pool, Space};
 use common::name::{NodeName, PoolName};
 use common::store::embedded::Embedded;
-use common::store::record::{self, Lease};
+use common::store::record;
 use common::store::{Op, Store, Txn, keys};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +32,6 @@ const LEASES: usize = 40;
 const FLAT: f64 = 1.5;
 /// Milliseconds of a lease in the largest pool, nearly full.
 const NEARLY_FULL: f64 = 20.0;
-/// Transactions that fill a pool, at the same time.
-const FILLERS: usize = 16;
 
 /// A store that is measured.
 struct Rig {
@@ -137,32 +135,6 @@ async fn fill(store: &dyn Store, bits: u32, subnet: &str, numbers: std::ops::Ran
     lease_all(store, &name, &space, numbers.map(|number| scatter(number, bits))).await
 }
 
-async fn lease_all(
-    store: &dyn Store,
-    pool: &PoolName,
-    space: &Space,
-    indices: impl Iterator<Item = u64>,
-) -> Result<()> {
-    let lease = record::encode(&Lease::of_node("filler"));
-    let units = indices.map(|index| space.unit_at(u128::from(index)).context("a block of the pool"));
-    let puts: Vec<Op> =
-        units.map(|unit| Ok(Op::Put(keys::lease(pool, unit?), lease.clone()))).collect::<Result<_>>()?;
-    let txns = puts.chunks(Txn::MAX).map(|ops| store.txn(Txn { compares: Vec::new(), ops: ops.to_vec() }));
-    stream::iter(txns).buffer_unordered(FILLERS).try_for_each(|_| async { Ok(()) }).await?;
-    Ok(())
-}
-
-/// A place of its own for each number, all over the pool: each step is one to one.
-fn scatter(number: u64, bits: u32) -> u64 {
-    let (mask, half) = ((1_u64 << bits) - 1, bits / 2);
-    let mut mixed = number;
-    for _ in 0..3 {
-        mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask;
-        mixed ^= mixed >> half;
-    }
-    mixed
-}
-
 /// Leases and releases, one in each pool of each store by turns. Answers the times by store and pool.
 async fn lease_in_turns(rigs: &[Rig], pools: &[(u32, &str)], rounds: usize) -> Result<Vec<Vec<Samples>>> {
     let mut times = vec![vec![Samples::new(); pools.len()]; rigs.len()];
@@ -222,18 +194,6 @@ fn in_one_place(section: &mut Section, runtime: &Runtime, rigs: &[Rig], rounds: 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scattered_places_are_different_and_all_over() {
-        for (bits, _) in POOLS {
-            let all: BTreeSet<u64> = (0..1 << bits).map(|number| scatter(number, bits)).collect();
-            assert_eq!((all.len(), all.last()), (1 << bits, Some(&((1 << bits) - 1))));
-            let half: BTreeSet<u64> = (0..1 << (bits - 1)).map(|number| scatter(number, bits)).collect();
-            let low = half.iter().filter(|place| **place < 1 << (bits - 1)).count();
-            let (quarter, size) = (1 << (bits - 2), half.len());
-            assert!(low > quarter * 3 / 4 && low < quarter * 5 / 4, "{low} of {size} in the lower half");
-        }
-    }
 
     #[test]
     fn one_block_at_least_stays_free() {

@@ -3,6 +3,7 @@
 mod block_lease;
 mod cluster_start;
 mod footprint;
+mod ip_pools;
 mod ipam_add;
 mod ipam_rate;
 mod main_add;
@@ -40,6 +41,11 @@ pub(crate) const ALL: &[Measure] = &[
     Measure { name: "twenty-nodes", about: "20 nodes at once", run: twenty_nodes::run },
     Measure { name: "cluster-start", about: "1,000 and 5,000 nodes within seconds", run: cluster_start::run },
     Measure { name: "node-start", about: "coild's start beside 5,000 other nodes", run: node_start::run },
+    Measure {
+        name: "ip-pools",
+        about: "pools of namespaces, and addresses of one that is nearly full",
+        run: ip_pools::run,
+    },
     Measure { name: "footprint", about: "memory and size", run: footprint::run },
 ];
 

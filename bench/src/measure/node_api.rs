@@ -36,7 +36,7 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
             "Clients keep a connection to coild's socket; each takes an address and gives it back, again and again \
              for {:.1} s. Every POST and every DELETE is one request, durable in the journal when it is answered; \
              those that are in progress together share a commit. coild is on etcd, with the default settings, and \
-             has given and taken back {WARM_UP} addresses before. The clients run on the same processors. At the \
+             has given and taken back {WARM_UP} addresses before. The clients share a thread, and the processors with coild. At the \
              end {} clients take {EACH} addresses each, coild is killed with the last reply (SIGKILL), and must \
              know each of them when it is back.",
             time.as_secs_f64(),

@@ -1,0 +1,57 @@
+//! Leases of a node that does not run, scattered over a pool.
+
+use anyhow::{Context, Result};
+use common::ipam::{Space, Unit};
+use common::pool_id::AnyPool;
+use common::store::record::{self, Lease};
+use common::store::{Op, Store, Txn, keys};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+/// Transactions at the same time.
+const WRITERS: usize = 16;
+
+/// Leases the units at these indices of the pool's space.
+pub(crate) async fn lease_all(
+    store: &dyn Store,
+    pool: &(impl AnyPool + ?Sized),
+    space: &Space,
+    indices: impl Iterator<Item = u64>,
+) -> Result<()> {
+    let lease = record::encode(&Lease::of_node("filler"));
+    let units = indices.map(|index| space.unit_at(u128::from(index)).context("a unit of the pool"));
+    let units: Vec<Unit> = units.collect::<Result<_>>()?;
+    let puts: Vec<Op> =
+        units.into_iter().map(|unit| Op::Put(keys::lease(pool, unit), lease.clone())).collect();
+    let txns = puts.chunks(Txn::MAX).map(|ops| store.txn(Txn { compares: Vec::new(), ops: ops.to_vec() }));
+    stream::iter(txns).buffer_unordered(WRITERS).try_for_each(|_| async { Ok(()) }).await?;
+    Ok(())
+}
+
+/// A place of its own below `2^bits` for each number below it, all over: each step is one to one.
+pub(crate) fn scatter(number: u64, bits: u32) -> u64 {
+    let (mask, half) = ((1_u64 << bits) - 1, bits / 2);
+    let mut mixed = number;
+    for _ in 0..3 {
+        mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask;
+        mixed ^= mixed >> half;
+    }
+    mixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn scattered_places_are_different_and_all_over() {
+        for bits in [8, 12, 16, 20] {
+            let all: BTreeSet<u64> = (0..1 << bits).map(|number| scatter(number, bits)).collect();
+            assert_eq!((all.len(), all.last()), (1 << bits, Some(&((1 << bits) - 1))));
+            let half: BTreeSet<u64> = (0..1 << (bits - 1)).map(|number| scatter(number, bits)).collect();
+            let low = half.iter().filter(|place| **place < 1 << (bits - 1)).count();
+            let (quarter, size) = (1 << (bits - 2), half.len());
+            assert!(low > quarter * 3 / 4 && low < quarter * 5 / 4, "{low} of {size} in the lower half");
+        }
+    }
+}
