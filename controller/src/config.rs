@@ -1,13 +1,19 @@
 //! coil-controller's configuration: flags, environment, TOML file.
 
 use crate::auth::Role;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::Access;
 use crate::server::Listening;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+#[cfg(feature = "kubernetes")]
+use coild::config::parse_time;
 use coild::config::{LogConfig, NodeConfig};
 use common::server::Bind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+#[cfg(feature = "kubernetes")]
+use std::time::Duration;
 
 /// The central service of Coil: pools of addresses, the nodes that lease blocks of them, and the admin API that
 /// coilctl talks to.
@@ -79,9 +85,35 @@ pub struct ServeConfig {
     /// Where the API is.
     #[command(flatten)]
     pub listen: ListenConfig,
+    /// Kubernetes.
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    pub kubernetes: KubernetesConfig,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
+}
+
+/// Whether there is a Kubernetes, and how it is asked.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, Clone, Args)]
+pub struct KubernetesConfig {
+    /// Ask Kubernetes which StatefulSets there are, and give up the addresses that are kept for pods of those that are
+    /// gone: `in-cluster`, as the pod that this runs in, or the path of a kubeconfig. Without it, Kubernetes is not asked
+    #[arg(long, env = "COIL_KUBERNETES", value_name = "in-cluster|FILE")]
+    pub kubernetes: Option<Access>,
+    /// How often Kubernetes is asked; what it says twice is acted on
+    #[arg(long, env = "COIL_KUBERNETES_INTERVAL", value_name = "TIME", default_value = "5m",
+          value_parser = parse_interval, requires = "kubernetes")]
+    pub kubernetes_interval: Duration,
+}
+
+#[cfg(feature = "kubernetes")]
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        Duration::ZERO => Err("it can't be asked all the time".to_owned()),
+        interval => Ok(interval),
+    }
 }
 
 /// `coil-controller standalone`

@@ -10,6 +10,7 @@
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
 //! * [`check`]: what is abnormal in the store, and mending it
+//! * [`kubernetes`]: what follows from what Kubernetes knows (feature `kubernetes`)
 //! * [`metrics`]: the numbers for Prometheus
 //! * [`api`]: HTTP over the use cases
 //! * [`reload`]: files that are read anew when they change
@@ -26,6 +27,8 @@ pub mod check;
 pub mod config;
 pub mod error;
 pub mod ip_pools;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod metrics;
 pub mod nodes;
 pub mod paging;

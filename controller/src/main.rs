@@ -9,6 +9,8 @@ use controller::auth::NewToken;
 #[cfg(feature = "etcd")]
 use controller::config::ServeConfig;
 use controller::config::{Config, CreateToken, Mode, StandaloneConfig};
+#[cfg(all(feature = "etcd", feature = "kubernetes"))]
+use controller::kubernetes::Kubernetes;
 use controller::server;
 use std::io::Write;
 use std::process::ExitCode;
@@ -60,6 +62,11 @@ async fn serve(config: ServeConfig) -> Result<()> {
     start_log(&config.log)?;
     let listening = config.listen.listening()?;
     let store = config.etcd.connect()?;
+    #[cfg(feature = "kubernetes")]
+    if let Some(access) = &config.kubernetes.kubernetes {
+        let kubernetes = Kubernetes::new(access, config.kubernetes.kubernetes_interval).await?;
+        tokio::spawn(kubernetes.run(std::sync::Arc::clone(&store)));
+    }
     Ok(server::run(store, &listening, terminated()).await?)
 }
 

@@ -15,6 +15,7 @@ use k8s_cri::v1::{
     StopPodSandboxRequest,
 };
 use serde_json::Value;
+use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -109,11 +110,19 @@ impl Containerd {
 
     /// Creates sandboxes of pods in the Kubernetes namespace `ns`, all at once.
     pub fn run_sandboxes(&self, names: &[String]) -> Result<Vec<Sandbox>> {
+        self.run_annotated(names.iter().map(|name| (name.clone(), HashMap::new())))
+    }
+
+    /// Creates sandboxes of pods with these annotations in the Kubernetes namespace `ns`, all at once.
+    pub fn run_annotated(
+        &self,
+        pods: impl IntoIterator<Item = (String, HashMap<String, String>)>,
+    ) -> Result<Vec<Sandbox>> {
         let mut tasks = JoinSet::new();
         let mut sandboxes = self.tokio.block_on(async {
-            for name in names {
-                let (cri, name, cgroup) = (self.cri.clone(), name.clone(), self.cgroup.clone());
-                tasks.spawn(async move { run_sandbox(&cri, name, cgroup).await });
+            for (name, annotations) in pods {
+                let (cri, cgroup) = (self.cri.clone(), self.cgroup.clone());
+                tasks.spawn(async move { run_sandbox(&cri, name, annotations, cgroup).await });
             }
             let mut sandboxes = Vec::new();
             while let Some(sandbox) = tasks.join_next().await {
@@ -165,12 +174,18 @@ async fn has_image(cri: &Cri) -> Result<bool> {
     Ok(reply.image.is_some_and(|image| !image.id.is_empty()))
 }
 
-async fn run_sandbox(cri: &Cri, name: String, cgroup_parent: String) -> Result<Sandbox> {
+async fn run_sandbox(
+    cri: &Cri,
+    name: String,
+    annotations: HashMap<String, String>,
+    cgroup_parent: String,
+) -> Result<Sandbox> {
     let mut runtime = cri.runtime.clone();
     let metadata =
         PodSandboxMetadata { name: name.clone(), uid: name.clone(), namespace: "ns".to_owned(), attempt: 0 };
     let linux = Some(LinuxPodSandboxConfig { cgroup_parent, ..LinuxPodSandboxConfig::default() });
-    let config = PodSandboxConfig { metadata: Some(metadata), linux, ..PodSandboxConfig::default() };
+    let metadata = Some(metadata);
+    let config = PodSandboxConfig { metadata, annotations, linux, ..PodSandboxConfig::default() };
     let request = RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
     let id = runtime.run_pod_sandbox(request).await.context(name.clone())?.into_inner().pod_sandbox_id;
     let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: true };

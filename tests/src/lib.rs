@@ -16,6 +16,7 @@
 //! * [`faults`]: stories that try to break the invariants
 //! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
 //! * [`fake_runtime`]: one that answers what a real one should not
+//! * [`fake_kubernetes`]: an API server without a cluster
 //!
 //! A missing tool is a failure which names the package; nothing is ever skipped.
 
@@ -29,6 +30,7 @@ pub mod containerd;
 pub mod controller;
 mod cri;
 pub mod etcd;
+pub mod fake_kubernetes;
 pub mod fake_runtime;
 pub mod faults;
 pub mod history;

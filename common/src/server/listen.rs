@@ -1,6 +1,6 @@
 //! Where a server listens, and who connects.
 
-use nix::unistd::{Gid, Group};
+use nix::unistd::{Gid, Group, getgid, getuid};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -62,6 +62,14 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// The kernel did not say.
     Unknown,
+}
+
+impl Peer {
+    /// The process that asks.
+    pub fn this_process() -> Self {
+        let pid = i32::try_from(std::process::id()).ok();
+        Self::Process { uid: getuid().as_raw(), gid: getgid().as_raw(), pid }
+    }
 }
 
 impl fmt::Display for Peer {

@@ -117,7 +117,7 @@ impl Claim {
     }
 }
 
-/// The `StatefulSet` that a pod of this name is of, as Kubernetes names them: the set's name, `-` and a number.
+/// The StatefulSet that a pod of this name is of, as Kubernetes names them: the set's name, `-` and a number.
 pub fn stateful_set(pod: &str) -> Option<&str> {
     let (set, ordinal) = pod.rsplit_once('-')?;
     let is_number = !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit());

@@ -34,6 +34,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The controller itself, which acts by what somebody else says.
+    pub fn itself(by: &str) -> Self {
+        let (name, peer) = (format!("coil-controller, by {by}"), Peer::this_process());
+        Self { name, peer, roles: Vec::new(), request: String::new() }
+    }
+
     /// Whether it may do this to what belongs to the scope.
     pub fn may(&self, action: Action, owner: &Owner) -> bool {
         self.roles.iter().any(|role| role.may(action, owner))

@@ -1,0 +1,75 @@
+//! What Kubernetes knows and the store does not. Nothing here runs without `--kubernetes`.
+//!
+//! * [`sets`]: addresses that are kept for pods of StatefulSets which are gone
+
+mod sets;
+
+use common::store::Store;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How the API server of Kubernetes is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// As the pod that this runs in: by its service account.
+    InCluster,
+    /// As a kubeconfig's current context says.
+    Kubeconfig(PathBuf),
+}
+
+impl FromStr for Access {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "in-cluster" => Self::InCluster,
+            path => Self::Kubeconfig(path.into()),
+        })
+    }
+}
+
+/// Why Kubernetes can't be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// This does not run in a pod with a service account.
+    #[error("--kubernetes in-cluster: this does not run in a pod that has a service account")]
+    InCluster(#[source] kube::config::InClusterError),
+    /// A kubeconfig is of no use.
+    #[error("--kubernetes: can't use the kubeconfig {0}")]
+    Kubeconfig(PathBuf, #[source] kube::config::KubeconfigError),
+    /// What they say is of no use.
+    #[error("--kubernetes: can't make a client")]
+    Client(#[source] kube::Error),
+}
+
+/// Kubernetes, to be asked from time to time.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+    interval: Duration,
+}
+
+impl Kubernetes {
+    /// Reads what is needed to ask Kubernetes. The API server itself is not asked yet.
+    pub async fn new(access: &Access, interval: Duration) -> Result<Self, AccessError> {
+        let config = match access {
+            Access::InCluster => Config::incluster().map_err(AccessError::InCluster)?,
+            Access::Kubeconfig(path) => {
+                let options = KubeConfigOptions::default();
+                let failed = |error| AccessError::Kubeconfig(path.clone(), error);
+                let file = Kubeconfig::read_from(path).map_err(failed)?;
+                Config::from_custom_kubeconfig(file, &options).await.map_err(failed)?
+            }
+        };
+        Ok(Self { client: Client::try_from(config).map_err(AccessError::Client)?, interval })
+    }
+
+    /// Works for ever.
+    pub async fn run(self, store: Arc<dyn Store>) {
+        sets::Sets::new(self.client, store).run(self.interval).await;
+    }
+}

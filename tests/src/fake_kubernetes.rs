@@ -1,0 +1,195 @@
+//! An API server of Kubernetes that has no cluster: it serves what the controller asks, strictly, and answers what the
+//! test wants.
+
+use anyhow::{Context, Result};
+use axum::extract::{Path as PathOf, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+const TOKEN: &str = "of-the-controller";
+
+/// What there is, by namespace and name.
+#[derive(Debug, Default)]
+struct Objects {
+    sets: BTreeSet<(String, String)>,
+    pods: BTreeSet<(String, String)>,
+    /// Answers nothing but errors.
+    broken: bool,
+    /// Complete lists of sets that were answered, and requests that were refused as it is broken.
+    lists: usize,
+    failures: usize,
+    /// Requests that no API server would take.
+    wrong: Vec<String>,
+}
+
+type Shared = Arc<Mutex<Objects>>;
+
+/// An API server without a cluster. It listens until it is dropped.
+#[derive(Debug)]
+pub struct FakeKubernetes {
+    objects: Shared,
+    kubeconfig: PathBuf,
+    _dir: TempDir,
+    _tokio: Runtime,
+}
+
+impl FakeKubernetes {
+    /// Listens on a free port of the loopback interface.
+    pub fn start() -> Result<Self> {
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let objects = Shared::default();
+        let router = Router::new()
+            .route("/apis/apps/v1/statefulsets", get(list_sets))
+            .route("/api/v1/namespaces/{namespace}/pods/{name}", get(get_pod))
+            .fallback(async || status(StatusCode::NOT_FOUND, "NotFound"))
+            .layer(from_fn_with_state(Arc::clone(&objects), check))
+            .with_state(Arc::clone(&objects));
+        let listener = tokio.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
+        let server = format!("http://{}", listener.local_addr()?);
+        tokio.spawn(async move { axum::serve(listener, router).await });
+        let dir = tempfile::tempdir()?;
+        let kubeconfig = dir.path().join("kubeconfig");
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        });
+        std::fs::write(&kubeconfig, text.to_string()).context("can't write the kubeconfig")?;
+        Ok(Self { objects, kubeconfig, _dir: dir, _tokio: tokio })
+    }
+
+    /// A kubeconfig for it.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Sets the StatefulSets that there are.
+    pub fn set_sets(&self, sets: &[(&str, &str)]) {
+        lock(&self.objects).sets = owned(sets);
+    }
+
+    /// Sets the pods that there are.
+    pub fn set_pods(&self, pods: &[(&str, &str)]) {
+        lock(&self.objects).pods = owned(pods);
+    }
+
+    /// Lets it fail, or answer again.
+    pub fn set_broken(&self, broken: bool) {
+        lock(&self.objects).broken = broken;
+    }
+
+    /// How often it has listed all sets.
+    pub fn lists(&self) -> usize {
+        lock(&self.objects).lists
+    }
+
+    /// How many requests it has refused while it was broken.
+    pub fn failures(&self) -> usize {
+        lock(&self.objects).failures
+    }
+
+    /// Requests that no API server would take.
+    pub fn wrong(&self) -> Vec<String> {
+        lock(&self.objects).wrong.clone()
+    }
+}
+
+fn lock(objects: &Shared) -> MutexGuard<'_, Objects> {
+    objects.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn owned(names: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+    names.iter().map(|&(namespace, name)| (namespace.to_owned(), name.to_owned())).collect()
+}
+
+async fn check(State(objects): State<Shared>, request: Request, next: Next) -> Response {
+    let line = format!("{} {}", request.method(), request.uri());
+    let authorized = request.headers().get(header::AUTHORIZATION).is_some_and(|value| {
+        value.to_str().is_ok_and(|value| value.strip_prefix("Bearer ").is_some_and(|token| token == TOKEN))
+    });
+    if !authorized {
+        lock(&objects).wrong.push(format!("{line}: unauthorized"));
+        return status(StatusCode::UNAUTHORIZED, "Unauthorized");
+    }
+    {
+        let mut objects = lock(&objects);
+        if objects.broken {
+            objects.failures += 1;
+            return status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+        }
+    }
+    let response = next.run(request).await;
+    if response.status() == StatusCode::BAD_REQUEST {
+        lock(&objects).wrong.push(line);
+    }
+    response
+}
+
+/// Whether only metadata is asked for.
+fn wants_metadata(headers: &HeaderMap, kind: &str) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.contains(&format!("as={kind}")) && accept.contains("g=meta.k8s.io")
+}
+
+/// One set for a page, however many are asked for.
+async fn list_sets(
+    State(objects): State<Shared>,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    if !wants_metadata(&headers, "PartialObjectMetadataList") || !query.contains_key("limit") {
+        return status(StatusCode::BAD_REQUEST, "BadRequest");
+    }
+    let mut objects = lock(&objects);
+    let at: usize = query.get("continue").and_then(|token| token.parse().ok()).unwrap_or(0);
+    let items: Vec<Value> = objects.sets.iter().skip(at).take(1).map(metadata).collect();
+    let rest = objects.sets.len().saturating_sub(at + 1);
+    let token = if rest > 0 { (at + 1).to_string() } else { String::new() };
+    objects.lists += usize::from(rest == 0);
+    Json(json!({
+        "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": "17", "continue": token}, "items": items,
+    }))
+    .into_response()
+}
+
+async fn get_pod(
+    State(objects): State<Shared>,
+    headers: HeaderMap,
+    PathOf(pod): PathOf<(String, String)>,
+) -> Response {
+    if !wants_metadata(&headers, "PartialObjectMetadata") {
+        return status(StatusCode::BAD_REQUEST, "BadRequest");
+    }
+    if lock(&objects).pods.contains(&pod) {
+        Json(metadata(&pod)).into_response()
+    } else {
+        status(StatusCode::NOT_FOUND, "NotFound")
+    }
+}
+
+fn metadata((namespace, name): &(String, String)) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("{namespace}-{name}")},
+    })
+}
+
+fn status(code: StatusCode, reason: &str) -> Response {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason,
+        "message": reason, "code": code.as_u16(),
+    });
+    (code, Json(body)).into_response()
+}
