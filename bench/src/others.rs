@@ -72,6 +72,7 @@ fn mirror(unit: Unit, block: usize, held: u32) -> Result<BlockMirror> {
             network: Some("pods".to_owned()),
             netns: Some(format!("/var/run/netns/cni-9f1c2d3e-4b5a-6c7d-8e9f-{block:012x}")),
             since: 1_700_000_000_000,
+            conflict: false,
         })
     };
     let held = (0..held).map(holder).collect::<Result<_>>()?;

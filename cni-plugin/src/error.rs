@@ -181,6 +181,8 @@ fn datapath_code(error: &DatapathError) -> u32 {
         | DatapathError::Neighbours(..)
         | DatapathError::Silent(_)
         | DatapathError::Sysctl(_) => code::DATAPATH,
+        // The next ADD gets another address.
+        DatapathError::InUse { .. } => code::TRY_AGAIN,
         DatapathError::HostLink { .. } => code::CONFIG,
         DatapathError::Differs(_) => code::DIFFERS,
     }

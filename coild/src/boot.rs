@@ -77,7 +77,9 @@ pub fn settle(
 /// Whether an allocation is not of the boot that ended with the allocation `last`, or its sandbox outlived that boot: it
 /// runs, as its runtime says, or its network namespace has a name and is there.
 pub fn survives(holder: &Holder, last: u64, listing: &Listing) -> bool {
+    // What is set aside was never a container's.
     holder.sequence > last
+        || holder.conflict
         || listing.runs(&holder.attachment.container_id)
         || holder.netns.as_deref().is_some_and(sandboxes::survives_reboot)
 }
@@ -104,6 +106,7 @@ mod tests {
             network: None,
             netns: netns.map(str::to_owned),
             since: 0,
+            conflict: false,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub store_errors: Counter,
     /// Orphans freed.
     pub orphans: Counter,
+    /// Addresses that a foreign host was found to use.
+    pub conflicts: Counter,
     /// Times that the container runtime could not be asked.
     pub runtime_errors: Counter,
     /// How often the store was found to have gone back to an earlier state.
@@ -66,33 +68,43 @@ impl Metrics {
             ],
         );
         for (name, help, counter) in [
-            ("coild_del_total", "Requests to free an address.", &self.deleted),
-            ("coild_blocks_acquired_total", "Blocks leased.", &self.acquired),
-            ("coild_blocks_released_total", "Blocks released.", &self.released),
-            ("coild_mirror_writes_total", "Transactions written by the mirror.", &self.mirror_writes),
-            ("coild_store_errors_total", "Calls of the store that failed.", &self.store_errors),
-            ("coild_orphans_freed_total", "Addresses freed because their container was gone.", &self.orphans),
+            ("coild_del_total", "Requests to free an address.", self.deleted.get()),
+            ("coild_blocks_acquired_total", "Blocks leased.", self.acquired.get()),
+            ("coild_blocks_released_total", "Blocks released.", self.released.get()),
+            ("coild_mirror_writes_total", "Transactions written by the mirror.", self.mirror_writes.get()),
+            ("coild_store_errors_total", "Calls of the store that failed.", self.store_errors.get()),
+            (
+                "coild_orphans_freed_total",
+                "Addresses freed because their container was gone.",
+                self.orphans.get(),
+            ),
+            (
+                "coild_conflicts_total",
+                "Addresses that a foreign host was found to use.",
+                self.conflicts.get(),
+            ),
             (
                 "coild_cri_errors_total",
                 "Times that the container runtime told nothing.",
-                &self.runtime_errors,
+                self.runtime_errors.get(),
             ),
             (
                 "coild_store_restores_total",
                 "Times that the store went back to an earlier state.",
-                &self.restores,
+                self.restores.get(),
             ),
-        ] {
-            write_family(&mut text, &family(name, "counter", help), &one(counter.get()));
-        }
-        for (name, help, count) in [
             ("coild_journal_commits_total", "Commits to the journal.", commits),
             ("coild_journal_commit_failures_total", "Commits to the journal that failed.", failed_commits),
         ] {
-            write_family(&mut text, &family(name, "counter", help), &one(count));
+            write_family(&mut text, &family(name, "counter", help), &one(counter));
         }
         for (name, help, value) in [
             ("coild_fenced_addresses", "Addresses held in blocks whose lease is gone.", summary.fenced),
+            (
+                "coild_conflict_addresses",
+                "Addresses set aside because a foreign host uses them.",
+                summary.conflicts,
+            ),
             (
                 "coild_quarantined_blocks",
                 "Blocks rebuilt whose holders are not yet certain.",

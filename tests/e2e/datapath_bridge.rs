@@ -6,6 +6,7 @@ use coil_tests::cluster::Cluster;
 use coil_tests::coild::Coild;
 use coil_tests::machine::Machine;
 use coil_tests::plugin::{Plugin, main_config};
+use common::wire::node::StatusReply;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -85,6 +86,46 @@ fn pods_are_in_the_network_of_their_pool() -> Result<()> {
     assert!(site.coild.status()?.attachments.is_empty());
     let links = site.machine.output("ip -o link show master coil0")?;
     assert!(links.contains("up0") && !links.contains("veth"), "{links}");
+    Ok(())
+}
+
+#[test]
+fn an_address_that_a_foreign_host_uses_is_set_aside() -> Result<()> {
+    let mut site = Site::start()?;
+    for last in [5, 6] {
+        site.machine.run(&format!("ip -n router addr add 10.9.0.{last}/24 dev gw0"))?;
+    }
+    let config = site.config();
+    let (netns, a) = site.pod("a")?;
+    assert_eq!(a.add(&config)?, [ip("10.9.0.7")?]);
+    site.machine.reach(Some(&netns), "10.9.0.1")?;
+    let conflicts = |status: StatusReply| -> Vec<IpAddr> {
+        status.conflicts.into_iter().map(|conflict| conflict.address).collect()
+    };
+    let status = site.coild.status()?;
+    assert_eq!(status.attachments.len(), 1, "{status:?}");
+    let expected = [ip("10.9.0.5")?, ip("10.9.0.6")?];
+    assert_eq!(conflicts(status), expected);
+    let metrics = site.coild.http().get("/metrics")?.expect(200)?.text();
+    for line in ["coild_conflicts_total 2", "coild_conflict_addresses 2"] {
+        assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
+    }
+    // It is remembered, whatever happens to coild, and their hosts' going changes nothing for a while.
+    site.coild.kill()?;
+    site.coild.run()?;
+    assert_eq!(conflicts(site.coild.status()?), expected);
+    site.machine.run("ip -n router addr flush dev gw0")?;
+    let (_, b) = site.pod("b")?;
+    assert_eq!(b.add(&config)?, [ip("10.9.0.8")?]);
+    // Who asks for one address gets no other.
+    site.machine.run("ip -n router addr add 10.9.0.9/24 dev gw0")?;
+    let mut wanted = config.clone();
+    wanted["runtimeConfig"]["ips"] = json!(["10.9.0.9"]);
+    let (_, c) = site.pod("c")?;
+    let error = c.error("ADD", &wanted)?;
+    assert_eq!(error.code, 11, "{error:?}");
+    assert!(error.text.contains("10.9.0.9 is in use by"), "{error:?}");
+    assert_eq!(site.coild.status()?.attachments.len(), 2);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,6 +126,18 @@ impl<'a> Coild<'a> {
     /// Frees the addresses of an attachment; `None` if coild says that it knows no such attachment.
     pub fn release(&self, attachment: &AttachmentPath) -> Result<Option<ReleaseReply>, ClientError> {
         absent_if_not_found(self.request("DELETE", &attachment.target(), &[]))
+    }
+
+    /// Frees the addresses of an attachment, one of which a foreign host uses: it is not given again for a while.
+    pub fn release_conflicting(
+        &self,
+        attachment: &AttachmentPath,
+        address: IpAddr,
+        mac: &str,
+    ) -> Result<Option<ReleaseReply>, ClientError> {
+        let conflict = encoded(&address.to_string()).to_string();
+        let target = format!("{}&conflict={conflict}&mac={}", attachment.target(), encoded(mac));
+        absent_if_not_found(self.request("DELETE", &target, &[]))
     }
 
     /// All that coild holds on the node.

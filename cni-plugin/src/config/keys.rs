@@ -15,12 +15,22 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const OWN: [&str; 9] =
-    ["socket", "pool", "addressTypes", "mtu", "timeout", "routes", "datapath", "bridge", "uplink"];
+const OWN: [&str; 10] = [
+    "socket",
+    "pool",
+    "addressTypes",
+    "mtu",
+    "timeout",
+    "routes",
+    "datapath",
+    "bridge",
+    "uplink",
+    "detectConflicts",
+];
 /// Those that say how the interface is made, and so mean nothing under another main plugin.
-const OF_MAIN: [&str; 4] = ["mtu", "datapath", "bridge", "uplink"];
+const OF_MAIN: [&str; 5] = ["mtu", "datapath", "bridge", "uplink", "detectConflicts"];
 /// Those that mean something in a bridge only.
-const OF_BRIDGE: [&str; 2] = ["bridge", "uplink"];
+const OF_BRIDGE: [&str; 3] = ["bridge", "uplink", "detectConflicts"];
 const LONGEST_TIMEOUT: f64 = 3600.0;
 /// What the kernel takes for a veth.
 const MTU: std::ops::RangeInclusive<u64> = 68..=65535;
@@ -154,13 +164,22 @@ impl<'a> Keys<'a> {
     fn bridge(&self) -> Result<Bridge, FieldError> {
         let default = Value::from(DEFAULT_BRIDGE);
         let name: IfName = self.get("bridge")?.unwrap_or_else(|| Field::root(&default)).parse()?;
-        let Some(field) = self.get("uplink")? else { return Ok(Bridge { name, uplink: None }) };
+        let uplink: Option<IfName> =
+            self.get("uplink")?.map(|field| Self::other_than(&name, &field)).transpose()?;
+        let detect_conflicts = match self.get("detectConflicts")? {
+            Some(field) => field.value().as_bool().ok_or_else(|| field.kind("true or false"))?,
+            None => true,
+        };
+        Ok(Bridge { name, uplink, detect_conflicts })
+    }
+
+    fn other_than(bridge: &IfName, field: &Field<'_>) -> Result<IfName, FieldError> {
         let uplink = field.parse()?;
-        if uplink == name {
-            return Err(field.invalid(format!("{name} is the bridge itself")));
+        if uplink == *bridge {
+            Err(field.invalid(format!("{bridge} is the bridge itself")))
+        } else {
+            Ok(uplink)
         }
-        let uplink = Some(uplink);
-        Ok(Bridge { name, uplink })
     }
 
     pub(super) fn routes(

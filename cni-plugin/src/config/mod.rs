@@ -44,6 +44,8 @@ pub struct Bridge {
     pub name: IfName,
     /// The host's interface that leads out of it.
     pub uplink: Option<IfName>,
+    /// Whether an address is used only if no other host answers for it.
+    pub detect_conflicts: bool,
 }
 
 /// Why a configuration can't be used.

@@ -59,10 +59,11 @@ fn datapaths() {
     assert_eq!(datapath(&json!({})), Ok(Datapath::Routed));
     assert_eq!(datapath(&json!({"datapath": "routed"})), Ok(Datapath::Routed));
     let name = |text: &str| IfName::new(text).expect("valid");
-    let default = Bridge { name: name("coil0"), uplink: None };
+    let default = Bridge { name: name("coil0"), uplink: None, detect_conflicts: true };
     assert_eq!(datapath(&json!({"datapath": "bridge"})), Ok(Datapath::Bridge(default)));
-    let keys = json!({"datapath": "bridge", "bridge": "br0", "uplink": "eth1"});
-    let bridge = Datapath::Bridge(Bridge { name: name("br0"), uplink: Some(name("eth1")) });
+    let keys = json!({"datapath": "bridge", "bridge": "br0", "uplink": "eth1", "detectConflicts": false});
+    let bridge = Bridge { name: name("br0"), uplink: Some(name("eth1")), detect_conflicts: false };
+    let bridge = Datapath::Bridge(bridge);
     assert_eq!(datapath(&keys), Ok(bridge.clone()));
     assert_eq!(datapath(&json!({"ipam": merged(json!({"type": "coil"}), &keys)})), Ok(bridge));
     let route = json!({"datapath": "bridge", "routes": [{"dst": "10.0.0.0/8", "gw": "192.0.2.1"}]});
@@ -141,6 +142,11 @@ fn what_is_wrong_at_the_top_is_named() {
         (json!({"bridge": "br0"}), "bridge: goes with \"datapath\": \"bridge\" only"),
         (json!({"datapath": "routed", "uplink": "eth1"}), "uplink: goes with \"datapath\": \"bridge\" only"),
         (json!({"datapath": "bridge", "bridge": "a/b"}), "bridge: \"a/b\": "),
+        (
+            json!({"datapath": "bridge", "detectConflicts": "no"}),
+            "detectConflicts: \"no\" is not true or false",
+        ),
+        (json!({"detectConflicts": true}), "detectConflicts: goes with \"datapath\": \"bridge\" only"),
         (json!({"datapath": "bridge", "bridge": 5}), "bridge: 5 is not a text"),
         (json!({"datapath": "bridge", "uplink": "much-too-long-name"}), "uplink: \"much-too-long-name\": "),
         (json!({"datapath": "bridge", "bridge": "b", "uplink": "b"}), "uplink: b is the bridge itself"),
@@ -267,6 +273,7 @@ fn key() -> impl Strategy<Value = String> {
         "datapath",
         "bridge",
         "uplink",
+        "detectConflicts",
         "dst",
         "gw",
         "runtimeConfig",

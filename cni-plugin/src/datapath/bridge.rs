@@ -49,19 +49,22 @@ impl Attachment<'_> {
 pub fn attach(attachment: &Attachment<'_>) -> Result<Ends, Failed> {
     let mut host = Netlink::open().doing(|| "open a netlink socket".to_owned())?;
     let (bridge, uplink) = prepare_bridge(&mut host, attachment.bridge)?;
-    let mtu = attachment.mtu.or_else(|| uplink.map(|uplink| uplink.mtu));
+    let mtu = attachment.mtu.or_else(|| uplink.as_ref().map(|uplink| uplink.mtu));
     let names = [attachment.host_name];
     let link = veth::create(&mut host, attachment.netns, attachment.interface, &names, mtu)?;
-    configure(&mut host, &bridge, &link, attachment).map_err(|first| {
+    configure(&mut host, (&bridge, uplink.as_ref()), &link, attachment).map_err(|first| {
         let undone = host.run(&[Request::delete_link(message::link_at(link.index))]);
         Failed { first, undo: undone.doing(|| format!("delete {}", link.name)).err() }
     })
 }
 
+/// How long the uplink may take: its carrier comes some seconds after it was brought up.
+const UPLINK_SOON: Duration = Duration::from_secs(10);
+
 /// The bridge, up, with its uplink.
 fn prepare_bridge(
     host: &mut Netlink,
-    Bridge { name, uplink }: &Bridge,
+    Bridge { name, uplink, .. }: &Bridge,
 ) -> Result<(Link, Option<Link>), DatapathError> {
     let bridge = find_or_make(host, "bridge", name.as_str(), || message::bridge(name.as_str()))?;
     if !bridge.is_bridge() {
@@ -145,7 +148,7 @@ fn is_link_local(address: IpAddr) -> bool {
 
 fn configure(
     host: &mut Netlink,
-    bridge: &Link,
+    (bridge, uplink): (&Link, Option<&Link>),
     link: &Link,
     attachment: &Attachment<'_>,
 ) -> Result<Ends, DatapathError> {
@@ -165,7 +168,8 @@ fn configure(
     bring_up(host, link)?;
     let opening = || "open a netlink socket".to_owned();
     let until = Instant::now() + SOON;
-    let host_end = await_link(host, link.index, &host_events.doing(opening)?, until, |link| link.forwards)?;
+    let host_events = host_events.doing(opening)?;
+    let host_end = await_link(host, link.index, &host_events, until, |link| link.forwards)?;
     let Some(host_end) = host_end else {
         return Err(DatapathError::Silent(format!(
             "{} does not forward what comes from {}; if it has a spanning tree (STP), switch it off",
@@ -175,12 +179,26 @@ fn configure(
     if await_link(&mut inside, index, &events.doing(opening)?, until, |link| link.running)?.is_none() {
         return Err(DatapathError::Silent(format!("{interface} in the container has no carrier")));
     }
+    // Who can't be heard can't object.
+    let uplink = uplink.filter(|_| attachment.bridge.detect_conflicts);
+    if let Some(uplink) = uplink {
+        let until = Instant::now() + UPLINK_SOON;
+        if await_link(host, uplink.index, &host_events, until, |link| link.forwards)?.is_none() {
+            let reason = "does not forward: it has no carrier, or a spanning tree keeps it from it";
+            return Err(DatapathError::Silent(format!("{} of {} {reason}", uplink.name, bridge.name)));
+        }
+    }
     let failed = |reason| DatapathError::Neighbours(interface.to_string(), reason);
     let neighbours = netns.run(|| Neighbours::of(interface.as_str()))?.map_err(failed)?;
+    let addresses: Vec<IpAddr> = attachment.addresses.iter().map(IpNet::addr).collect();
+    if attachment.bridge.detect_conflicts
+        && let Some((address, mac)) = neighbours.find_claimant(&addresses).map_err(failed)?
+    {
+        return Err(DatapathError::InUse { address, mac: message::mac(&mac) });
+    }
     let routes: Vec<_> =
         attachment.routes.iter().map(|(dst, gateway)| message::route(index, *dst, Some(*gateway))).collect();
     let end = container::configure(&mut inside, (netns, interface), index, &attachment.addresses, &routes)?;
-    let addresses: Vec<IpAddr> = attachment.addresses.iter().map(IpNet::addr).collect();
     neighbours.announce(&addresses).map_err(failed)?;
     Ok(Ends { host: host_end.into(), container: end })
 }

@@ -250,7 +250,7 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
-fn mac(value: &[u8]) -> String {
+pub(super) fn mac(value: &[u8]) -> String {
     value.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 

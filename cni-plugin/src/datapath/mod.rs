@@ -118,6 +118,14 @@ pub enum DatapathError {
     /// No frame goes through the bridge.
     #[error("{0}")]
     Silent(String),
+    /// A foreign host answered for an address that was to be the container's.
+    #[error("{address} is in use by {mac}, a host that did not get it from coil")]
+    InUse {
+        /// The address.
+        address: IpAddr,
+        /// The host's hardware address.
+        mac: String,
+    },
     /// The neighbours can't be spoken to.
     #[error("can't speak to the neighbours of {0}")]
     Neighbours(String, #[source] Errno),

@@ -271,5 +271,6 @@ fn allocation(offset: u32) -> Allocation {
         network: Some("k8s".to_owned()),
         netns: None,
         since: clock::now_millis() - 3 * 3_600_000,
+        conflict: false,
     }
 }

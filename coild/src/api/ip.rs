@@ -3,7 +3,7 @@
 use super::{ApiError, Context};
 use crate::annotations::Choice;
 use crate::sandboxes::{self, Sighting};
-use crate::state::Ask;
+use crate::state::{Ask, QUARANTINE};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, Query, State};
@@ -64,10 +64,25 @@ pub(super) async fn release(
 ) -> Result<Json<ReleaseReply>, ApiError> {
     let started = Instant::now();
     let Named { namespace, pod, attachment } = named(&uri)?;
+    let conflict = conflict(&uri)?;
     let wanted = (attachment.clone(), namespace.clone(), pod.clone());
-    let freed =
-        context.sources.allocator.run(move |state, now| state.release(&wanted.0, &wanted.1, &wanted.2, now));
-    let addresses = freed.await?;
+    let found = conflict.as_ref().map(|conflict| conflict.address);
+    let freed = context.sources.allocator.run(move |state, now| {
+        let (attachment, namespace, pod) = (&wanted.0, &wanted.1, &wanted.2);
+        match found {
+            Some(address) => state.release_conflicting((attachment, namespace, pod), address, now),
+            None => (state.release(attachment, namespace, pod, now), false),
+        }
+    });
+    let (addresses, set_aside) = freed.await?;
+    if let Some(Conflict { address, mac }) = conflict.filter(|_| set_aside) {
+        context.metrics.conflicts.add(1);
+        tracing::warn!(
+            %address, mac = mac.as_deref().unwrap_or("unknown"), %namespace, %pod,
+            for_seconds = QUARANTINE.as_secs(),
+            "a host that did not get this address from coil uses it: set aside"
+        );
+    }
     context.metrics.deleted.add(1);
     let address = addresses.first().map(IpAddr::to_string).unwrap_or_default();
     let (micros, freed) = (started.elapsed().as_micros(), address.clone());
@@ -167,6 +182,32 @@ fn named(uri: &Uri) -> Result<Named, ApiError> {
         pod: decode("pod name", pod, PodText::new)?,
         attachment: AttachmentId { container_id, interface },
     })
+}
+
+/// A foreign host that was found to use an address of the attachment.
+struct Conflict {
+    address: IpAddr,
+    mac: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ConflictParameters {
+    conflict: Option<String>,
+    mac: Option<String>,
+}
+
+fn conflict(uri: &Uri) -> Result<Option<Conflict>, ApiError> {
+    let Query(ConflictParameters { conflict, mac }) = Query::try_from_uri(uri)
+        .map_err(|error| ApiError::Malformed(format!("the query is invalid: {}", error.body_text())))?;
+    let is_mac =
+        |text: &str| text.len() == 17 && text.bytes().all(|byte| byte == b':' || byte.is_ascii_hexdigit());
+    if let Some(wrong) = mac.as_ref().filter(|text| !is_mac(text)) {
+        return Err(ApiError::Malformed(format!("mac: {wrong:?} is not a hardware address")));
+    }
+    let Some(text) = conflict else { return Ok(None) };
+    let address =
+        text.parse().map_err(|_| ApiError::Malformed(format!("conflict: {text:?} is not an IP address")))?;
+    Ok(Some(Conflict { address, mac }))
 }
 
 fn decode<T>(

@@ -46,6 +46,10 @@ impl LeaseKeeper {
                 return Ok(Found::Stale(vec![index]));
             };
             let lease: Lease = decode(&entry)?;
+            if self.is_set_aside(&kept, &lease).await? {
+                // The lease goes when that is over.
+                return Ok(Found::Stale(vec![index]));
+            }
             let same = |asked: &IpAddr| Family::of(*asked) != family || *asked == kept.address;
             let target = if ask.addresses.iter().all(same) {
                 self.chosen_target(ask, &kept.pool, kept.address).await?
@@ -69,6 +73,15 @@ impl LeaseKeeper {
             };
         }
         Ok(Found::Nowhere)
+    }
+
+    /// Whether a foreign host was found to use an address that is kept.
+    async fn is_set_aside(&self, kept: &Fixed, lease: &Lease) -> Result<bool, LeaseError> {
+        if lease.node != self.node.as_str() {
+            return Ok(false);
+        }
+        let Fixed { pool, address } = kept.clone();
+        Ok(self.allocator.run(move |state, _| state.is_set_aside(&pool, address)).await?)
     }
 
     /// Gives back all that nobody holds.

@@ -79,6 +79,9 @@ impl Reconciler {
     }
 
     async fn reconcile(&mut self) -> Result<(), AllocatorError> {
+        for address in self.allocator.run(State::end_conflicts).await? {
+            tracing::info!(%address, "set aside no longer: if it is in use still, the next to get it will see");
+        }
         let listing = match &self.runtime {
             None => None,
             Some(runtime) => match runtime.list().await {

@@ -80,6 +80,7 @@ pub fn hold_found(state: &mut State, reported: &[SandboxAddress], in_use: &InUse
             network: None,
             netns: netns(&address),
             since: now,
+            conflict: false,
         };
         found += usize::from(state.hold_recorded(id, record, now));
     }
@@ -137,6 +138,7 @@ mod tests {
             network: None,
             netns: None,
             since: 0,
+            conflict: false,
         };
         let (id, pool) =
             (BlockId { pool: PoolName::default_pool().into(), unit }, Pool::of_subnets(vec![unit.net()]));

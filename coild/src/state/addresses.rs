@@ -44,7 +44,7 @@ impl State {
         for LeasedAddress { id, token, segment } in leased {
             self.add_address(id, *token, Standing::Open, segment.clone(), Vec::new(), now);
             if held.is_ok() {
-                given.extend(self.take(Place { id: id.clone(), offset: 0 }, ask, now));
+                given.extend(self.take(&Place { id: id.clone(), offset: 0 }, ask, now));
             }
         }
         held.map(|()| given)
@@ -75,7 +75,7 @@ impl State {
             chosen.push(id.clone());
         }
         let places = chosen.into_iter().map(|id| Place { id, offset: 0 });
-        Ok(Some(places.filter_map(|place| self.take(place, ask, now)).collect()))
+        Ok(Some(places.filter_map(|place| self.take(&place, ask, now)).collect()))
     }
 
     /// The network that an address of a namespace's pool is in.

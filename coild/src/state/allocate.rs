@@ -121,7 +121,7 @@ impl State {
             .collect::<Result<_, _>>()?;
         let mut given = Vec::with_capacity(places.len());
         for place in places {
-            given.extend(self.take(place, ask, now));
+            given.extend(self.take(&place, ask, now));
         }
         Ok(given)
     }
@@ -210,7 +210,7 @@ impl State {
         }
     }
 
-    pub(super) fn take(&mut self, place: Place, ask: &Ask, now: u64) -> Option<AssignedAddress> {
+    pub(super) fn take(&mut self, place: &Place, ask: &Ask, now: u64) -> Option<AssignedAddress> {
         self.sequence += 1;
         let holder = Box::new(Holder {
             sequence: self.sequence,
@@ -220,22 +220,28 @@ impl State {
             network: ask.network.clone(),
             netns: ask.netns.clone(),
             fixed: ask.choice.as_ref().is_some_and(|choice| choice.fixed) && place.id.pool.coil().is_none(),
+            conflict: false,
             since: now,
         });
-        let taken: Result<(), TakeError> =
-            self.change(&place.id, place.offset, |block| block.take(place.offset, holder.clone()))?;
-        debug_assert_eq!(taken, Ok(()), "a place that was chosen is free");
-        taken.ok()?;
+        self.hold(place, holder, now)?;
         let address = place.id.unit.address(place.offset)?;
         if let Some(key) = place.id.stock() {
             self.current.insert(key, place.id.unit);
         }
+        Some(self.details(&place.id, address))
+    }
+
+    /// Makes somebody the holder of an address that is free.
+    pub(super) fn hold(&mut self, place: &Place, holder: Box<Holder>, now: u64) -> Option<()> {
+        let taken: Result<(), TakeError> =
+            self.change(&place.id, place.offset, |block| block.take(place.offset, holder.clone()))?;
+        debug_assert_eq!(taken, Ok(()), "a place that was chosen is free");
+        taken.ok()?;
         self.kept.remove(&place.id);
         self.touch(&place.id, now);
-        let details = self.details(&place.id, address);
+        self.attachments.entry(holder.attachment.clone()).or_default().push(place.clone());
         self.changes.push(Change::Hold(place.id.clone(), place.offset, holder));
-        self.attachments.entry(ask.attachment.clone()).or_default().push(place);
-        Some(details)
+        Some(())
     }
 
     fn details(&self, id: &BlockId, address: IpAddr) -> AssignedAddress {

@@ -8,6 +8,7 @@
 mod addresses;
 mod allocate;
 mod blocks;
+mod conflict;
 mod release;
 mod report;
 mod stock;
@@ -15,6 +16,7 @@ mod stock;
 pub use addresses::LeasedAddress;
 pub use allocate::{AllocateError, Ask};
 pub use blocks::{MirrorItem, Need};
+pub use conflict::QUARANTINE;
 pub use release::Exact;
 pub use report::{PoolSummary, Summary};
 
@@ -118,6 +120,9 @@ pub struct Holder {
     /// Whether the address is kept for the next pod of this name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixed: bool,
+    /// Whether this is no container, but a foreign host that uses the address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub conflict: bool,
     /// When it was given, in milliseconds since the Unix epoch.
     pub since: u64,
 }
@@ -135,6 +140,7 @@ impl Holder {
             network: self.network.clone(),
             netns: self.netns.clone(),
             since: self.since,
+            conflict: self.conflict,
         }
     }
 
@@ -148,6 +154,7 @@ impl Holder {
             network: record.network,
             netns: record.netns,
             fixed: false,
+            conflict: record.conflict,
             since: record.since,
         }
     }

@@ -24,6 +24,8 @@ pub struct PoolSummary {
 pub struct Summary {
     /// By pool and family.
     pub pools: BTreeMap<(PoolId, Family), PoolSummary>,
+    /// Addresses that are set aside because a foreign host uses them.
+    pub conflicts: u64,
     /// Addresses held in fenced blocks.
     pub fenced: u64,
     /// Blocks in quarantine.
@@ -67,7 +69,8 @@ impl State {
                 blocks.or_default().push(id.unit.net());
             }
         }
-        for (id, address, holder) in self.allocations() {
+        reply.conflicts = self.conflicts().collect();
+        for (id, address, holder) in self.allocations().filter(|(_, _, holder)| !holder.conflict) {
             reply.attachments.push(Attachment {
                 address,
                 pool: id.pool.clone(),
@@ -93,7 +96,9 @@ impl State {
             }
         }
         for (id, held) in &self.blocks {
-            let allocated = held.block.held().len() as u64;
+            let conflicts = held.block.held().filter(|(_, holder)| holder.conflict).count() as u64;
+            let allocated = held.block.held().len() as u64 - conflicts;
+            summary.conflicts += conflicts;
             let available = u64::from(held.block.available(now, self.cooldown()));
             let pool = summary.pools.entry((id.pool.clone(), id.unit.family())).or_default();
             pool.blocks += 1;
@@ -101,7 +106,7 @@ impl State {
             match held.standing {
                 Standing::Open => {
                     pool.available += available;
-                    pool.resting += u64::from(held.block.usable()) - allocated - available;
+                    pool.resting += u64::from(held.block.usable()) - allocated - conflicts - available;
                 }
                 Standing::Quarantined => summary.quarantined += 1,
                 Standing::Fenced => summary.fenced += allocated,

@@ -252,6 +252,9 @@ pub struct Allocation {
     /// When it was given, in milliseconds since the Unix epoch.
     #[serde(rename = "t")]
     pub since: u64,
+    /// Whether nobody holds the address, and it is set aside because a foreign host uses it.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    pub conflict: bool,
 }
 
 /// `restored`, with a TTL: a backup of the store was restored.
@@ -306,6 +309,7 @@ mod tests {
             network: network.map(str::to_owned),
             netns: netns.map(str::to_owned),
             since: 5,
+            conflict: false,
         };
         let networks = [None, Some("pods"), Some("other")];
         let paths = [None, Some("/var/run/netns/cni-1"), Some("/proc/7/ns/net"), Some("/var/run/netns//x")];

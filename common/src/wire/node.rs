@@ -141,8 +141,22 @@ pub struct StatusReply {
     /// Addresses held in blocks whose lease was taken away; nothing new is given from those blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fenced: Vec<IpAddr>,
+    /// Addresses that are set aside because a foreign host uses them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Conflict>,
     /// 200.
     pub status: u16,
+}
+
+/// An address that is not given for a while, because a host uses it that did not get it from Coil.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The address.
+    pub address: IpAddr,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Until when it is set aside, in milliseconds since the Unix epoch.
+    pub until: u64,
 }
 
 /// One allocation: an address and who holds it.

@@ -190,5 +190,6 @@ pub(crate) fn allocation(offset: u32) -> Allocation {
         network: None,
         netns: None,
         since: 5_000,
+        conflict: false,
     }
 }

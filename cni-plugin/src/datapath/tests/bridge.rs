@@ -29,7 +29,7 @@ impl Site {
             lab,
             other,
             router,
-            bridge: Bridge { name: name("br0"), uplink: Some(name("up0")) },
+            bridge: bridge("br0", "up0"),
             eth0: IfName::eth0(),
             _held: [first, second],
         };
@@ -62,6 +62,10 @@ impl Site {
             mtu: None,
         }
     }
+}
+
+fn bridge(bridge: &str, uplink: &str) -> Bridge {
+    Bridge { name: name(bridge), uplink: Some(name(uplink)), detect_conflicts: true }
 }
 
 fn name(text: &str) -> IfName {
@@ -146,14 +150,13 @@ fn what_can_not_be_attached_leaves_nothing() {
     let site = Site::new();
     let names = names("c1", "eth0");
     let attachment = site.attachment(&names, 5);
-    let with = |name: &str, uplink: &str| Bridge { name: self::name(name), uplink: Some(self::name(uplink)) };
     assert_eq!(on_host("ip link add br1 type bridge; ip link add d0 type veth peer name d1"), "");
     assert_eq!(on_host("ip link set d0 master br1; ip addr add 192.0.2.1/24 dev d1"), "");
     for (bridge, message) in [
-        (with("d0", "up0"), "bridge: d0 on the host is not a bridge"),
-        (with("br0", "up9"), "uplink: the host has no interface up9"),
-        (with("br0", "d0"), "uplink: d0 is attached to br1, not to br0"),
-        (with("br0", "d1"), "uplink: d1 has the address 192.0.2.1/24, which would be cut off"),
+        (bridge("d0", "up0"), "bridge: d0 on the host is not a bridge"),
+        (bridge("br0", "up9"), "uplink: the host has no interface up9"),
+        (bridge("br0", "d0"), "uplink: d0 is attached to br1, not to br0"),
+        (bridge("br0", "d1"), "uplink: d1 has the address 192.0.2.1/24, which would be cut off"),
     ] {
         let error = first_of(attach(&Attachment { bridge: &bridge, ..attachment.clone() }), message);
         assert!(matches!(error, DatapathError::HostLink { .. }), "{error:?}");
@@ -164,6 +167,27 @@ fn what_can_not_be_attached_leaves_nothing() {
     first_of(attach(&attachment), "the container has an interface of that name");
     assert!(!on_host("ip link").contains(names.own()));
     assert!(site.lab.in_container("ip link").contains("other"));
+}
+
+#[test]
+fn an_address_that_a_foreign_host_has_is_not_used() {
+    let site = Site::new();
+    let names = names("c1", "eth0");
+    for (taken, held) in [("10.9.0.5/24", "10.9.0.5"), ("fd00:9::5/64 nodad", "fd00:9::5")] {
+        assert_eq!(site.in_router(&format!("ip addr add {taken} dev gw0")), "");
+        let mac = site.in_router("cat /sys/class/net/gw0/address; ip -o link show gw0");
+        let mac =
+            mac.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
+        let error = first_of(attach(&site.attachment(&names, 5)), "is in use by");
+        let DatapathError::InUse { address, mac: by } = error else { panic!("{error:?}") };
+        assert_eq!((address.to_string().as_str(), by.as_str()), (held, mac));
+        assert!(
+            !on_host("ip link").contains(names.own()) && !site.lab.in_container("ip link").contains("eth0")
+        );
+        site.in_router("ip addr del 10.9.0.5/24 dev gw0");
+    }
+    let trusting = Bridge { detect_conflicts: false, ..site.bridge.clone() };
+    attach(&Attachment { bridge: &trusting, ..site.attachment(&names, 5) }).expect("attach");
 }
 
 #[test]

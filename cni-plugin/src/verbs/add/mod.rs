@@ -19,6 +19,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+/// How many addresses are tried that a foreign host turns out to use.
+const TRIES: u32 = 5;
+
 /// Attaches the container and gives the result as JSON.
 pub fn run(config: &NetworkConfig, target: &Target, netns: &Path) -> Result<String, Error> {
     let path = path_of(config, target)?;
@@ -27,16 +30,33 @@ pub fn run(config: &NetworkConfig, target: &Target, netns: &Path) -> Result<Stri
         Mode::Main => Some(Netns::open(netns).map_err(DatapathError::from)?),
         Mode::Ipam => None,
     };
-    let reply = coild(config).allocate(&request)?;
-    let result = match container {
-        None => ipam_result(config, &reply),
-        Some(container) => match &config.datapath {
-            Datapath::Routed => routed::attach(config, &path, &container, &reply),
-            Datapath::Bridge(bridge) => bridge::attach((config, bridge), &path, &container, &reply),
-        },
-    };
-    let json = result.and_then(|result| result.to_json(config.version).map_err(Error::Result));
-    json.map_err(|error| undo(error, config, &path))
+    let mut tries = 1;
+    loop {
+        let reply = coild(config).allocate(&request)?;
+        let result = match &container {
+            None => ipam_result(config, &reply),
+            Some(container) => match &config.datapath {
+                Datapath::Routed => routed::attach(config, &path, container, &reply),
+                Datapath::Bridge(bridge) => bridge::attach((config, bridge), &path, container, &reply),
+            },
+        };
+        let json = result.and_then(|result| result.to_json(config.version).map_err(Error::Result));
+        let error = match json {
+            Ok(json) => return Ok(json),
+            Err(error) => error,
+        };
+        let Error::Datapath(DatapathError::InUse { address, mac }) = &error else {
+            return Err(undo(error, config, &path));
+        };
+        if let Err(report) = coild(config).release_conflicting(&path, *address, mac) {
+            return Err(Error::Undo { first: Box::new(error), undo: vec![report.into()] });
+        }
+        // An address that is asked for has no other in its place.
+        if tries == TRIES || !request.addresses.is_empty() || request.address.is_some() {
+            return Err(error);
+        }
+        tries += 1;
+    }
 }
 
 /// Gives the addresses back after a failure.
