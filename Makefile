@@ -4,8 +4,8 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # What the tests run for real, and protoc, which the clients of etcd and of container runtimes are built with.
-PACKAGES := busybox-static containerd containernetworking-plugins etcd-client etcd-server iproute2 podman procps \
-	protobuf-compiler python3-venv runc util-linux
+PACKAGES := binutils busybox-static containerd containernetworking-plugins etcd-client etcd-server iproute2 podman procps \
+	protobuf-compiler python3-venv qemu-system-x86 runc util-linux
 
 MINUTES ?= 10
 
@@ -27,6 +27,7 @@ build: ## Build the four programs into target/release/
 deps: ## Install what the tests need and is missing (Debian, Ubuntu)
 	@scripts/install-missing $(PACKAGES)
 	@scripts/install-python "$(TARGET)/python"
+	@scripts/unpack-kernel "$(TARGET)/guest-kernel"
 
 test: deps ## Run all tests, with real etcd, containerd, podman and network namespaces (root, or sudo)
 	$(CARGO) build --locked --workspace --bins

@@ -61,13 +61,13 @@ pub enum Error {
         /// Its pool.
         pool: String,
     },
-    /// The network of an address is tagged.
-    #[error("{address} is in VLAN {vlan}; only untagged networks are supported")]
-    Vlan {
-        /// The address.
-        address: IpAddr,
-        /// The VLAN's id.
-        vlan: u16,
+    /// The addresses of an interface are in different networks.
+    #[error("{} is in VLAN {}, {} in VLAN {}: one interface is in one of them", first.0, first.1, second.0, second.1)]
+    Vlans {
+        /// An address and its VLAN.
+        first: (IpAddr, u16),
+        /// Another one.
+        second: (IpAddr, u16),
     },
     /// An interface can't be made or removed.
     #[error(transparent)]
@@ -135,7 +135,7 @@ impl Error {
             Self::Config(ConfigError::Unsupported { .. })
             | Self::Ptp(_)
             | Self::NotOfANetwork { .. }
-            | Self::Vlan { .. } => code::UNSUPPORTED,
+            | Self::Vlans { .. } => code::UNSUPPORTED,
             Self::Coild(error) => coild_code(error),
             Self::Answer { .. } | Self::Result(_) => code::ANSWER,
             Self::Datapath(error) => datapath_code(error),

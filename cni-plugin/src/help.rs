@@ -63,6 +63,9 @@ KEYS (top level as main plugin; in "ipam" in both roles)
   datapath       "routed" (default) or "bridge"; main plugin only
   bridge         the bridge's name; default coil0
   uplink         the host's interface that leads out of the bridge
+  vlanDriver     "filtering" (default) or "subinterface": one bridge whose ports
+                 filter by VLAN, or one for each VLAN
+  detectConflicts  false uses addresses without asking who else does
   dns            passed on to the runtime
   capabilities   {"ips": true} lets the runtime ask for certain addresses
 

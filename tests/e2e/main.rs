@@ -32,3 +32,4 @@ mod shutdown;
 mod standalone;
 mod torture;
 mod twenty_coilds;
+mod vlan;

@@ -4,6 +4,7 @@
 //! * [`wait`]: the only place where time passes
 //! * [`tools`]: programs that a test needs, and the package that has them; temporary directories
 //! * [`place`]: where a process runs: on the machine itself or in a [`machine`] of the test's own
+//! * [`guest`]: a machine with a kernel of its own
 //! * [`process`]: a child process with its log
 //! * [`proxy`]: a slow network
 //! * [`authority`]: an authority that signs certificates for a test
@@ -33,6 +34,7 @@ pub mod etcd;
 pub mod fake_kubernetes;
 pub mod fake_runtime;
 pub mod faults;
+pub mod guest;
 pub mod history;
 pub mod http;
 pub mod image;

@@ -1,7 +1,9 @@
 //! The plugin's own keys. As main plugin it takes them from the top of the configuration or from `ipam`, under
 //! another main plugin from `ipam` only, since the top is that plugin's.
 
-use super::{Bridge, ConfigError, DEFAULT_BRIDGE, DEFAULT_SOCKET, DEFAULT_TIMEOUT, Datapath, Mode};
+use super::{
+    Bridge, ConfigError, DEFAULT_BRIDGE, DEFAULT_SOCKET, DEFAULT_TIMEOUT, Datapath, Mode, VlanDriver,
+};
 use crate::env;
 use crate::field::{Field, FieldError, shortened};
 use crate::result::Dns;
@@ -15,7 +17,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
+    "vlanDriver",
     "socket",
     "pool",
     "addressTypes",
@@ -28,12 +31,14 @@ const OWN: [&str; 10] = [
     "detectConflicts",
 ];
 /// Those that say how the interface is made, and so mean nothing under another main plugin.
-const OF_MAIN: [&str; 5] = ["mtu", "datapath", "bridge", "uplink", "detectConflicts"];
+const OF_MAIN: [&str; 6] = ["vlanDriver", "mtu", "datapath", "bridge", "uplink", "detectConflicts"];
 /// Those that mean something in a bridge only.
-const OF_BRIDGE: [&str; 3] = ["bridge", "uplink", "detectConflicts"];
+const OF_BRIDGE: [&str; 4] = ["vlanDriver", "bridge", "uplink", "detectConflicts"];
 const LONGEST_TIMEOUT: f64 = 3600.0;
 /// What the kernel takes for a veth.
 const MTU: std::ops::RangeInclusive<u64> = 68..=65535;
+/// A name that a dot and a VLAN of four digits can follow (IFNAMSIZ is 16).
+const LONGEST_TAGGED: usize = 10;
 /// The least that IPv6 needs (RFC 8200, section 5).
 const MTU_OF_IPV6: u64 = 1280;
 
@@ -170,7 +175,29 @@ impl<'a> Keys<'a> {
             Some(field) => field.value().as_bool().ok_or_else(|| field.kind("true or false"))?,
             None => true,
         };
-        Ok(Bridge { name, uplink, detect_conflicts })
+        let vlan_driver = self.vlan_driver()?;
+        for (key, long) in [("bridge", Some(&name)), ("uplink", uplink.as_ref())] {
+            if vlan_driver == VlanDriver::Subinterface
+                && let Some(long) = long.filter(|name| name.as_str().len() > LONGEST_TAGGED)
+            {
+                let key = self.get(key)?.map_or_else(|| key.to_owned(), |field| field.key().to_owned());
+                let reason = format!("{long} is too long to be followed by a VLAN, as in {long}.100");
+                return Err(FieldError::Invalid { key, reason });
+            }
+        }
+        Ok(Bridge { name, uplink, vlan_driver, detect_conflicts })
+    }
+
+    fn vlan_driver(&self) -> Result<VlanDriver, FieldError> {
+        let Some(field) = self.get("vlanDriver")? else { return Ok(VlanDriver::Filtering) };
+        match field.text()? {
+            "filtering" => Ok(VlanDriver::Filtering),
+            "subinterface" => Ok(VlanDriver::Subinterface),
+            _ => {
+                let text = shortened(field.value());
+                Err(field.invalid(format!("{text} is neither \"filtering\" nor \"subinterface\"")))
+            }
+        }
     }
 
     fn other_than(bridge: &IfName, field: &Field<'_>) -> Result<IfName, FieldError> {

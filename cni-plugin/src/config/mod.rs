@@ -37,6 +37,15 @@ pub enum Datapath {
     Bridge(Bridge),
 }
 
+/// How the VLANs of a bridge are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VlanDriver {
+    /// One bridge, whose ports filter by VLAN.
+    Filtering,
+    /// One bridge for each VLAN, with a VLAN sub-interface of the uplink.
+    Subinterface,
+}
+
 /// The bridge that containers are attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
@@ -44,6 +53,8 @@ pub struct Bridge {
     pub name: IfName,
     /// The host's interface that leads out of it.
     pub uplink: Option<IfName>,
+    /// How VLANs are kept apart.
+    pub vlan_driver: VlanDriver,
     /// Whether an address is used only if no other host answers for it.
     pub detect_conflicts: bool,
 }

@@ -59,10 +59,18 @@ fn datapaths() {
     assert_eq!(datapath(&json!({})), Ok(Datapath::Routed));
     assert_eq!(datapath(&json!({"datapath": "routed"})), Ok(Datapath::Routed));
     let name = |text: &str| IfName::new(text).expect("valid");
-    let default = Bridge { name: name("coil0"), uplink: None, detect_conflicts: true };
+    let default = Bridge {
+        name: name("coil0"),
+        uplink: None,
+        vlan_driver: VlanDriver::Filtering,
+        detect_conflicts: true,
+    };
     assert_eq!(datapath(&json!({"datapath": "bridge"})), Ok(Datapath::Bridge(default)));
-    let keys = json!({"datapath": "bridge", "bridge": "br0", "uplink": "eth1", "detectConflicts": false});
-    let bridge = Bridge { name: name("br0"), uplink: Some(name("eth1")), detect_conflicts: false };
+    let keys = json!({"datapath": "bridge", "bridge": "br0", "uplink": "eth1", "detectConflicts": false,
+                      "vlanDriver": "subinterface"});
+    let vlan_driver = VlanDriver::Subinterface;
+    let bridge =
+        Bridge { name: name("br0"), uplink: Some(name("eth1")), vlan_driver, detect_conflicts: false };
     let bridge = Datapath::Bridge(bridge);
     assert_eq!(datapath(&keys), Ok(bridge.clone()));
     assert_eq!(datapath(&json!({"ipam": merged(json!({"type": "coil"}), &keys)})), Ok(bridge));
@@ -147,6 +155,14 @@ fn what_is_wrong_at_the_top_is_named() {
             "detectConflicts: \"no\" is not true or false",
         ),
         (json!({"detectConflicts": true}), "detectConflicts: goes with \"datapath\": \"bridge\" only"),
+        (
+            json!({"datapath": "bridge", "vlanDriver": "qinq"}),
+            "vlanDriver: \"qinq\" is neither \"filtering\"",
+        ),
+        (
+            json!({"datapath": "bridge", "vlanDriver": "subinterface", "uplink": "enp130s0f1n"}),
+            "uplink: enp130s0f1n is too long to be followed by a VLAN",
+        ),
         (json!({"datapath": "bridge", "bridge": 5}), "bridge: 5 is not a text"),
         (json!({"datapath": "bridge", "uplink": "much-too-long-name"}), "uplink: \"much-too-long-name\": "),
         (json!({"datapath": "bridge", "bridge": "b", "uplink": "b"}), "uplink: b is the bridge itself"),
@@ -274,6 +290,7 @@ fn key() -> impl Strategy<Value = String> {
         "bridge",
         "uplink",
         "detectConflicts",
+        "vlanDriver",
         "dst",
         "gw",
         "runtimeConfig",

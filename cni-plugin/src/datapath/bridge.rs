@@ -7,8 +7,8 @@ use super::message::{self, Link};
 use super::neighbours::Neighbours;
 use super::netlink::{LinkEvents, Netlink, Request};
 use super::netns::Netns;
-use super::{DatapathError, Doing, Ends, Failed, container, sysctl, veth};
-use crate::config::Bridge;
+use super::{DatapathError, Doing, Ends, Failed, container, sysctl, veth, vlan};
+use crate::config::{Bridge, VlanDriver};
 use common::ipam::Family;
 use common::name::IfName;
 use ipnet::IpNet;
@@ -31,6 +31,8 @@ pub struct Attachment<'a> {
     pub host_name: &'a str,
     /// The bridge.
     pub bridge: &'a Bridge,
+    /// VLAN of the network; 0 means untagged.
+    pub vlan: u16,
     /// The container's addresses, with the prefix length of their subnet.
     pub addresses: Vec<IpNet>,
     /// What the container reaches, and by which gateway.
@@ -48,7 +50,7 @@ impl Attachment<'_> {
 /// Attaches the container. On failure nothing stays but the bridge, which may serve others by now.
 pub fn attach(attachment: &Attachment<'_>) -> Result<Ends, Failed> {
     let mut host = Netlink::open().doing(|| "open a netlink socket".to_owned())?;
-    let (bridge, uplink) = prepare_bridge(&mut host, attachment.bridge)?;
+    let (bridge, uplink) = prepare_bridge(&mut host, attachment.bridge, attachment.vlan)?;
     let mtu = attachment.mtu.or_else(|| uplink.as_ref().map(|uplink| uplink.mtu));
     let names = [attachment.host_name];
     let link = veth::create(&mut host, attachment.netns, attachment.interface, &names, mtu)?;
@@ -64,8 +66,13 @@ const UPLINK_SOON: Duration = Duration::from_secs(10);
 /// The bridge, up, with its uplink.
 fn prepare_bridge(
     host: &mut Netlink,
-    Bridge { name, uplink, .. }: &Bridge,
+    configured: &Bridge,
+    vlan: u16,
 ) -> Result<(Link, Option<Link>), DatapathError> {
+    let Bridge { name, uplink, .. } = &vlan::bridge_of(configured, vlan)?;
+    if let Some((parent, tagged)) = configured.uplink.as_ref().zip(uplink.as_ref()).filter(|(a, b)| a != b) {
+        vlan::make_subinterface(host, parent, tagged, vlan)?;
+    }
     let bridge = find_or_make(host, "bridge", name.as_str(), || message::bridge(name.as_str()))?;
     if !bridge.is_bridge() {
         return Err(wrong("bridge", format!("{name} on the host is not a bridge")));
@@ -78,7 +85,7 @@ fn prepare_bridge(
 }
 
 /// The link of a name, which is made if it is not there, and brought up.
-fn find_or_make(
+pub(super) fn find_or_make(
     host: &mut Netlink,
     what: &str,
     name: &str,
@@ -164,6 +171,9 @@ fn configure(
     let mut inside = container::open(netns, interface, settings)?;
     let port = message::link_in_bridge(link.index, bridge.index);
     host.run(&[Request::change_link(port)]).doing(|| format!("attach {} to {}", link.name, bridge.name))?;
+    if attachment.bridge.vlan_driver == VlanDriver::Filtering {
+        vlan::filter(host, bridge, uplink, link, attachment.vlan)?;
+    }
     let (host_events, events) = (LinkEvents::open(), netns.run(LinkEvents::open)?);
     bring_up(host, link)?;
     let opening = || "open a netlink socket".to_owned();
@@ -221,6 +231,6 @@ fn await_link(
     }
 }
 
-fn wrong(key: &'static str, reason: String) -> DatapathError {
+pub(super) fn wrong(key: &'static str, reason: String) -> DatapathError {
     DatapathError::HostLink { key, reason }
 }

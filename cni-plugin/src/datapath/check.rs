@@ -4,7 +4,8 @@ use super::detach::host_route;
 use super::message::{self, KernelRoute, Link};
 use super::netlink::{Netlink, Request};
 use super::netns::Netns;
-use super::{DatapathError, Doing, bridge, gateway, routed, veth};
+use super::{DatapathError, Doing, bridge, gateway, routed, veth, vlan};
+use crate::config::{Bridge, VlanDriver};
 use common::ipam::Family;
 use common::name::IfName;
 use ipnet::IpNet;
@@ -34,15 +35,20 @@ pub fn check_routed(attachment: &routed::Attachment<'_>) -> Result<(), DatapathE
 
 /// Sees whether everything is as [`bridge::attach`] made it, likewise.
 pub fn check_bridge(attachment: &bridge::Attachment<'_>) -> Result<(), DatapathError> {
-    let bridge::Attachment { netns, interface, host_name, bridge, addresses, routes, .. } = attachment;
+    let bridge::Attachment { netns, interface, host_name, bridge, vlan, addresses, routes, .. } = attachment;
     let link = check_container(netns, interface, addresses, routes)?;
     let mut host = open_host()?;
     let end = host_end(&mut host, &link, |end| end.name == *host_name)?;
-    check_port(&mut host, "bridge", &end, &bridge.name)?;
-    let Some(uplink) = &bridge.uplink else { return Ok(()) };
+    let Bridge { name, uplink, vlan_driver, .. } = vlan::bridge_of(bridge, *vlan)?;
+    check_port(&mut host, "bridge", &end, &name)?;
+    let is_in = if vlan_driver == VlanDriver::Filtering { vlan::of_port(&mut host, &end)? } else { None };
+    if *vlan != 0 && vlan_driver == VlanDriver::Filtering && is_in != Some(*vlan) {
+        return differs(format!("{} is not in VLAN {vlan} of {name}", end.name));
+    }
+    let Some(uplink) = &uplink else { return Ok(()) };
     let doing = || format!("look at {uplink}");
     match veth::find(&mut host, message::link_named(uplink.as_str()), doing)? {
-        Some(link) if link.up => check_port(&mut host, "uplink", &link, &bridge.name),
+        Some(link) if link.up => check_port(&mut host, "uplink", &link, &name),
         Some(_) => differs(format!("{uplink} on the host is down")),
         None => differs(format!("the host has no interface {uplink}")),
     }

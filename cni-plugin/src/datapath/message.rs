@@ -9,8 +9,9 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-    LinkHeader, LinkInfo, LinkMessage,
+    AfSpecBridge, AfSpecInet6, AfSpecUnspec, BridgeVlanInfo, BridgeVlanInfoFlags, In6AddrGenMode, InfoBridge,
+    InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo,
+    LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -23,6 +24,10 @@ use std::os::fd::RawFd;
 const IF_OPER_UP: u8 = 6;
 const IFLA_BRPORT_STATE: u16 = 1;
 const BR_STATE_FORWARDING: u8 = 3;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 
 fn address_family(family: Family) -> AddressFamily {
     match family {
@@ -93,6 +98,59 @@ pub(super) fn link_in_bridge(index: u32, bridge: u32) -> LinkMessage {
     let mut link = link_at(index);
     link.attributes.push(LinkAttribute::Controller(bridge));
     link
+}
+
+/// A VLAN's link on another link, to be made.
+pub(super) fn vlan(name: &str, parent: u32, vlan: u16) -> LinkMessage {
+    let mut link = link_named(name);
+    link.attributes.push(LinkAttribute::Link(parent));
+    let data = InfoData::Vlan(vec![InfoVlan::Id(vlan)]);
+    link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data)]));
+    link
+}
+
+/// A bridge by its index, to look at the VLANs of frames.
+pub(super) fn bridge_that_filters(index: u32) -> LinkMessage {
+    let mut link = link_at(index);
+    let data = InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]);
+    link.attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(data)]));
+    link
+}
+
+/// A VLAN of a port of a bridge; with `untagged`, the one of its frames without a tag.
+pub(super) fn port_vlan(index: u32, vid: u16, untagged: bool) -> LinkMessage {
+    let mut link = link_at(index);
+    link.header.interface_family = AddressFamily::Bridge;
+    let flags = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+    let flags = if untagged { flags } else { BridgeVlanInfoFlags::empty() };
+    let info = AfSpecBridge::VlanInfo(BridgeVlanInfo { flags, vid });
+    link.attributes.push(LinkAttribute::AfSpecBridge(vec![info]));
+    link
+}
+
+/// All ports of bridges with their VLANs.
+pub(super) fn any_port() -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.interface_family = AddressFamily::Bridge;
+    link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan]));
+    link
+}
+
+/// The index of a port that a reply shows, and the VLAN of its frames without a tag.
+pub(super) fn port_vlan_of(body: &[u8]) -> Result<(u32, Option<u16>), NetlinkError> {
+    let header = LinkHeader::parse(body).map_err(|error| malformed(&error))?;
+    let attributes = NlasIterator::new(body.get(16..).unwrap_or_default()).filter_map(Result::ok);
+    let mut found = None;
+    for attribute in attributes.filter(|attribute| attribute.kind() == libc::IFLA_AF_SPEC) {
+        for vlan in NlasIterator::new(attribute.value()).filter_map(Result::ok) {
+            let info = (vlan.kind() == IFLA_BRIDGE_VLAN_INFO).then(|| vlan.value()).unwrap_or_default();
+            if short(info).is_some_and(|flags| flags & BridgeVlanInfoFlags::Pvid.bits() != 0) {
+                found = info.get(2..).and_then(short);
+            }
+        }
+    }
+    Ok((header.index, found))
 }
 
 /// An address on a link. An IPv6 address is usable at once: the pool makes sure that nobody else has it.
@@ -176,6 +234,12 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     /// `veth`, `bridge`, `vlan`; empty for a device.
     pub(super) kind: String,
+    /// As bridge: whether it looks at the VLANs of frames.
+    pub(super) filters: bool,
+    /// As bridge: the VLAN into which it puts frames without a tag.
+    pub(super) default_vlan: Option<u16>,
+    /// As a VLAN's link: the VLAN.
+    pub(super) vlan: Option<u16>,
     /// As port of a bridge: whether it forwards.
     pub(super) forwards: bool,
 }
@@ -194,6 +258,9 @@ impl Link {
             peer: None,
             master: None,
             kind: String::new(),
+            filters: false,
+            default_vlan: None,
+            vlan: None,
             forwards: false,
         };
         for attribute in NlasIterator::new(body.get(16..).unwrap_or_default()) {
@@ -223,6 +290,19 @@ impl Link {
                         .find(|attribute| attribute.kind() == IFLA_BRPORT_STATE);
                     self.forwards = state.is_some_and(|state| state.value() == [BR_STATE_FORWARDING]);
                 }
+                libc::IFLA_INFO_DATA => self.read_data(attribute.value()),
+                _ => {}
+            }
+        }
+    }
+
+    /// What a link of its kind has besides; the kernel tells the kind first.
+    fn read_data(&mut self, data: &[u8]) {
+        for attribute in NlasIterator::new(data).filter_map(Result::ok) {
+            match (self.kind.as_str(), attribute.kind()) {
+                ("bridge", IFLA_BR_VLAN_FILTERING) => self.filters = attribute.value() == [1],
+                ("bridge", IFLA_BR_VLAN_DEFAULT_PVID) => self.default_vlan = short(attribute.value()),
+                ("vlan", IFLA_VLAN_ID) => self.vlan = short(attribute.value()),
                 _ => {}
             }
         }
@@ -243,6 +323,10 @@ fn malformed(error: &dyn std::fmt::Display) -> NetlinkError {
 
 fn number(value: &[u8]) -> Option<u32> {
     value.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+fn short(value: &[u8]) -> Option<u16> {
+    value.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
 
 fn text(value: &[u8]) -> String {

@@ -22,6 +22,7 @@ mod message;
 mod neighbours;
 mod netlink;
 mod sysctl;
+mod vlan;
 
 pub use netlink::NetlinkError;
 pub use sysctl::SysctlError;

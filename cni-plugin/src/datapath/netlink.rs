@@ -70,6 +70,16 @@ impl Request {
         Self { kind: libc::RTM_SETLINK, flags: 0, body: Body::Link(link) }
     }
 
+    /// Changes what a link of its kind has besides.
+    pub(super) fn configure_link(link: LinkMessage) -> Self {
+        Self { kind: libc::RTM_NEWLINK, flags: 0, body: Body::Link(link) }
+    }
+
+    /// Asks for all links.
+    pub(super) fn list_links(link: LinkMessage) -> Self {
+        Self { kind: libc::RTM_GETLINK, flags: NLM_F_DUMP, body: Body::Link(link) }
+    }
+
     /// Asks for a link.
     pub(super) fn get_link(link: LinkMessage) -> Self {
         Self { kind: libc::RTM_GETLINK, flags: 0, body: Body::Link(link) }

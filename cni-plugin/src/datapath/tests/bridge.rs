@@ -1,7 +1,7 @@
 //! Containers in a bridge, with a router beyond the uplink.
 
 use super::*;
-use crate::config::Bridge;
+use crate::config::{Bridge, VlanDriver};
 use crate::datapath::bridge::{Attachment, attach};
 use crate::datapath::check::check_bridge;
 use crate::datapath::{Ends, Failed};
@@ -54,6 +54,7 @@ impl Site {
             interface: &self.eth0,
             host_name: names.own(),
             bridge: &self.bridge,
+            vlan: 0,
             addresses: nets(&[&format!("10.9.0.{last}/24"), &format!("fd00:9::{last}/64")]),
             routes: vec![
                 ("0.0.0.0/0".parse().expect("network"), "10.9.0.1".parse().expect("address")),
@@ -65,7 +66,12 @@ impl Site {
 }
 
 fn bridge(bridge: &str, uplink: &str) -> Bridge {
-    Bridge { name: name(bridge), uplink: Some(name(uplink)), detect_conflicts: true }
+    Bridge {
+        name: name(bridge),
+        uplink: Some(name(uplink)),
+        vlan_driver: VlanDriver::Filtering,
+        detect_conflicts: true,
+    }
 }
 
 fn name(text: &str) -> IfName {

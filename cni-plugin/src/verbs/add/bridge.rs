@@ -20,25 +20,29 @@ pub struct Plan {
     pub addresses: Vec<(IpNet, IpAddr)>,
     /// The routes, each by a gateway.
     pub routes: Vec<(IpNet, IpAddr)>,
+    /// The VLAN of their network; 0 means untagged.
+    pub vlan: u16,
 }
 
 /// Reads it out of coild's reply.
 pub fn plan(config: &NetworkConfig, reply: &AddressReply) -> Result<Plan, Error> {
     let assigned = assigned(config, reply)?;
-    let (mut addresses, mut routes) = (Vec::new(), Vec::new());
+    let (mut addresses, mut routes, mut vlans) = (Vec::new(), Vec::new(), Vec::new());
     for assigned in assigned {
         let AssignedAddress { address, prefix, vlan, pool, .. } = assigned;
         let (Some(gateway), Ok(net)) = (assigned.gateway, IpNet::new(*address, *prefix)) else {
             return Err(Error::NotOfANetwork { address: *address, pool: pool.to_string() });
         };
-        if let Some(vlan) = vlan.filter(|vlan| *vlan != 0) {
-            return Err(Error::Vlan { address: *address, vlan });
-        }
+        vlans.push((*address, vlan.unwrap_or(0)));
         addresses.push((net, gateway));
         let by_gateway = |route: Route| (route.dst, route.gw.unwrap_or(gateway));
         routes.extend(routes_of(config, assigned, gateway).into_iter().map(by_gateway));
     }
-    Ok(Plan { addresses, routes })
+    if let Some(pair) = vlans.windows(2).find(|pair| pair[0].1 != pair[1].1) {
+        return Err(Error::Vlans { first: pair[0], second: pair[1] });
+    }
+    let vlan = vlans.first().map_or(0, |(_, vlan)| *vlan);
+    Ok(Plan { addresses, routes, vlan })
 }
 
 impl Plan {
@@ -55,6 +59,7 @@ impl Plan {
             interface: &path.interface,
             host_name,
             bridge,
+            vlan: self.vlan,
             addresses: self.addresses.iter().map(|(net, _)| *net).collect(),
             routes: self.routes.clone(),
             mtu: config.mtu,
