@@ -37,7 +37,7 @@ pub(crate) fn write(out: &mut dyn Write, map: &[Part]) -> io::Result<()> {
 fn is_leased(state: PartState) -> bool {
     match state {
         PartState::Free | PartState::Reserved => false,
-        PartState::Used | PartState::Fixed | PartState::Kept => true,
+        PartState::Used | PartState::Fixed | PartState::Kept | PartState::Quarantined => true,
     }
 }
 
@@ -48,6 +48,7 @@ fn word(state: PartState) -> &'static str {
         PartState::Used => "used",
         PartState::Fixed => "fixed",
         PartState::Kept => "kept",
+        PartState::Quarantined => "quarantined",
     }
 }
 
@@ -58,11 +59,18 @@ fn sign(state: PartState) -> char {
         PartState::Used => '#',
         PartState::Fixed => 'F',
         PartState::Kept => 'k',
+        PartState::Quarantined => 'x',
     }
 }
 
-const STATES: [PartState; 5] =
-    [PartState::Used, PartState::Fixed, PartState::Kept, PartState::Reserved, PartState::Free];
+const STATES: [PartState; 6] = [
+    PartState::Used,
+    PartState::Fixed,
+    PartState::Kept,
+    PartState::Quarantined,
+    PartState::Reserved,
+    PartState::Free,
+];
 
 /// The first and the last address of a part, as numbers.
 fn ends(part: &Part) -> (u128, u128) {
@@ -172,7 +180,9 @@ mod tests {
         let dots = ".".repeat(62);
         assert_eq!(
             drawn(&map),
-            format!("10.0.0.5   #{dots}F\n10.0.0.69  k---\n. free  - reserved  k kept  F fixed  # used\n")
+            format!(
+                "10.0.0.5   #{dots}F\n10.0.0.69  k---\n. free  - reserved  x quarantined  k kept  F fixed  # used\n"
+            )
         );
         assert_eq!(counts(&map), "68: 1 used, 1 fixed, 1 kept, 3 reserved, 62 free");
     }

@@ -67,35 +67,11 @@ impl Metrics {
                 (r#"{result="error"}"#.to_owned(), self.add_failed.get()),
             ],
         );
-        for (name, help, counter) in [
-            ("coild_del_total", "Requests to free an address.", self.deleted.get()),
-            ("coild_blocks_acquired_total", "Blocks leased.", self.acquired.get()),
-            ("coild_blocks_released_total", "Blocks released.", self.released.get()),
-            ("coild_mirror_writes_total", "Transactions written by the mirror.", self.mirror_writes.get()),
-            ("coild_store_errors_total", "Calls of the store that failed.", self.store_errors.get()),
-            (
-                "coild_orphans_freed_total",
-                "Addresses freed because their container was gone.",
-                self.orphans.get(),
-            ),
-            (
-                "coild_conflicts_total",
-                "Addresses that a foreign host was found to use.",
-                self.conflicts.get(),
-            ),
-            (
-                "coild_cri_errors_total",
-                "Times that the container runtime told nothing.",
-                self.runtime_errors.get(),
-            ),
-            (
-                "coild_store_restores_total",
-                "Times that the store went back to an earlier state.",
-                self.restores.get(),
-            ),
+        let journal = [
             ("coild_journal_commits_total", "Commits to the journal.", commits),
             ("coild_journal_commit_failures_total", "Commits to the journal that failed.", failed_commits),
-        ] {
+        ];
+        for (name, help, counter) in self.counters().into_iter().chain(journal) {
             write_family(&mut text, &family(name, "counter", help), &one(counter));
         }
         for (name, help, value) in [
@@ -122,6 +98,37 @@ impl Metrics {
             &[(version, 1)],
         );
         text
+    }
+
+    /// Names, meanings and values.
+    fn counters(&self) -> [(&'static str, &'static str, u64); 9] {
+        [
+            ("coild_del_total", "Requests to free an address.", self.deleted.get()),
+            ("coild_blocks_acquired_total", "Blocks leased.", self.acquired.get()),
+            ("coild_blocks_released_total", "Blocks released.", self.released.get()),
+            ("coild_mirror_writes_total", "Transactions written by the mirror.", self.mirror_writes.get()),
+            ("coild_store_errors_total", "Calls of the store that failed.", self.store_errors.get()),
+            (
+                "coild_orphans_freed_total",
+                "Addresses freed because their container was gone.",
+                self.orphans.get(),
+            ),
+            (
+                "coild_conflicts_total",
+                "Addresses that a foreign host was found to use.",
+                self.conflicts.get(),
+            ),
+            (
+                "coild_cri_errors_total",
+                "Times that the container runtime told nothing.",
+                self.runtime_errors.get(),
+            ),
+            (
+                "coild_store_restores_total",
+                "Times that the store went back to an earlier state.",
+                self.restores.get(),
+            ),
+        ]
     }
 }
 

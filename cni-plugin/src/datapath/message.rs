@@ -144,7 +144,10 @@ pub(super) fn port_vlan_of(body: &[u8]) -> Result<(u32, Option<u16>), NetlinkErr
     let mut found = None;
     for attribute in attributes.filter(|attribute| attribute.kind() == libc::IFLA_AF_SPEC) {
         for vlan in NlasIterator::new(attribute.value()).filter_map(Result::ok) {
-            let info = (vlan.kind() == IFLA_BRIDGE_VLAN_INFO).then(|| vlan.value()).unwrap_or_default();
+            if vlan.kind() != IFLA_BRIDGE_VLAN_INFO {
+                continue;
+            }
+            let info = vlan.value();
             if short(info).is_some_and(|flags| flags & BridgeVlanInfoFlags::Pvid.bits() != 0) {
                 found = info.get(2..).and_then(short);
             }
@@ -234,14 +237,21 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     /// `veth`, `bridge`, `vlan`; empty for a device.
     pub(super) kind: String,
-    /// As bridge: whether it looks at the VLANs of frames.
-    pub(super) filters: bool,
-    /// As bridge: the VLAN into which it puts frames without a tag.
-    pub(super) default_vlan: Option<u16>,
+    /// As bridge: what it does with VLANs.
+    pub(super) vlans: BridgeVlans,
     /// As a VLAN's link: the VLAN.
     pub(super) vlan: Option<u16>,
     /// As port of a bridge: whether it forwards.
     pub(super) forwards: bool,
+}
+
+/// What a bridge does with VLANs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct BridgeVlans {
+    /// Whether it looks at the tags of frames.
+    pub(super) filters: bool,
+    /// The VLAN into which it puts frames without a tag, if any.
+    pub(super) untagged: Option<u16>,
 }
 
 impl Link {
@@ -258,8 +268,7 @@ impl Link {
             peer: None,
             master: None,
             kind: String::new(),
-            filters: false,
-            default_vlan: None,
+            vlans: BridgeVlans::default(),
             vlan: None,
             forwards: false,
         };
@@ -300,8 +309,8 @@ impl Link {
     fn read_data(&mut self, data: &[u8]) {
         for attribute in NlasIterator::new(data).filter_map(Result::ok) {
             match (self.kind.as_str(), attribute.kind()) {
-                ("bridge", IFLA_BR_VLAN_FILTERING) => self.filters = attribute.value() == [1],
-                ("bridge", IFLA_BR_VLAN_DEFAULT_PVID) => self.default_vlan = short(attribute.value()),
+                ("bridge", IFLA_BR_VLAN_FILTERING) => self.vlans.filters = attribute.value() == [1],
+                ("bridge", IFLA_BR_VLAN_DEFAULT_PVID) => self.vlans.untagged = short(attribute.value()),
                 ("vlan", IFLA_VLAN_ID) => self.vlan = short(attribute.value()),
                 _ => {}
             }

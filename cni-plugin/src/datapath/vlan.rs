@@ -55,9 +55,9 @@ pub(super) fn filter(
     port: &Link,
     vlan: u16,
 ) -> Result<(), DatapathError> {
-    let untagged = bridge.default_vlan.unwrap_or(0);
+    let untagged = bridge.vlans.untagged.unwrap_or(0);
     if vlan == 0 {
-        if bridge.filters && untagged == 0 {
+        if bridge.vlans.filters && untagged == 0 {
             let reason = format!("{} has no VLAN for untagged frames (vlan_default_pvid 0)", bridge.name);
             return Err(wrong("bridge", reason));
         }
@@ -72,7 +72,7 @@ pub(super) fn filter(
         return Err(wrong("bridge", reason));
     }
     let mut requests = Vec::new();
-    if !bridge.filters {
+    if !bridge.vlans.filters {
         requests.push(Request::configure_link(message::bridge_that_filters(bridge.index)));
     }
     requests.extend(uplink.map(|uplink| Request::change_link(message::port_vlan(uplink.index, vlan, false))));

@@ -44,6 +44,8 @@ impl Progress {
             match part.state {
                 PartState::Free | PartState::Reserved => continue,
                 PartState::Used | PartState::Fixed => progress.held += 1,
+                // Its node gives it back by itself.
+                PartState::Quarantined => {}
                 PartState::Kept => progress.kept += 1,
             }
             progress.leased += 1;

@@ -137,6 +137,8 @@ pub enum PartState {
     Fixed,
     /// It is kept for a pod that is away.
     Kept,
+    /// Somebody else on its network was found to use it: nobody gets it for a while.
+    Quarantined,
 }
 
 /// Body of `PUT /v1/nspools/{namespace}/{name}/range` and of the same of a service pool: by its ends or as a network.

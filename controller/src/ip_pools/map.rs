@@ -6,12 +6,12 @@ use common::wire::admin::PodName;
 use common::wire::namespaces::{Part, PartState};
 
 /// The parts of a range, in address order and without gaps. `leased` are its leases in address order, `services` what of
-/// it is set aside; `is_kept` tells of a fixed address whether it still is.
+/// it is set aside; `state_of` tells what a leased address is.
 pub(super) fn map<'a>(
     span: &Span,
     services: &[ServiceRange],
     leased: impl Iterator<Item = &'a Leased>,
-    is_kept: impl Fn(&Leased) -> bool,
+    state_of: impl Fn(&Leased) -> PartState,
 ) -> Vec<Part> {
     let mut services: Vec<&ServiceRange> = services.iter().collect();
     services.sort_by_key(|service| service.span.start);
@@ -19,7 +19,7 @@ pub(super) fn map<'a>(
     let mut map = Map { family: range.family(), services, parts: Vec::new(), next: range.first() };
     for leased in leased.filter(|leased| range.contains(leased.address)) {
         map.fill_before(number(leased.address));
-        map.put(leased, is_kept(leased));
+        map.put(leased, state_of(leased));
     }
     map.fill_before(range.last().saturating_add(1));
     map.parts
@@ -59,13 +59,8 @@ impl Map<'_> {
         }
     }
 
-    fn put(&mut self, Leased { address, lease, .. }: &Leased, kept: bool) {
+    fn put(&mut self, Leased { address, lease, .. }: &Leased, state: PartState) {
         let service = self.services.iter().find(|service| service.span.range().contains(*address));
-        let state = match (lease.node.is_empty(), kept) {
-            (true, _) => PartState::Kept,
-            (false, true) => PartState::Fixed,
-            (false, false) => PartState::Used,
-        };
         let pod = lease.pod.as_ref();
         self.parts.push(Part {
             start: *address,
@@ -109,8 +104,9 @@ mod tests {
             .iter()
             .map(|(start, end)| ServiceRange { name: text("s"), span: span(*start, *end) })
             .collect();
-        let fixed = |leased: &Leased| leased.lease.pod.as_ref().is_some_and(|pod| pod.fixed);
-        let parts = map(&span(5, 24), &services, leases.iter(), fixed);
+        let is_fixed = |leased: &Leased| leased.lease.pod.as_ref().is_some_and(|pod| pod.fixed);
+        let state = |leased: &Leased| if is_fixed(leased) { PartState::Fixed } else { PartState::Used };
+        let parts = map(&span(5, 24), &services, leases.iter(), state);
         let last = |address: IpAddr| number(address) & 0xff;
         let words =
             parts.iter().map(|part| format!("{}-{} {:?}", last(part.start), last(part.end), part.state));
@@ -121,8 +117,8 @@ mod tests {
     fn every_address_is_in_one_part() {
         assert_eq!(drawn(&[], &[]), "5-24 Free");
         let leases =
-            [leased(5, "n", false), leased(6, "n", true), leased(9, "", true), leased(24, "n", false)];
-        assert_eq!(drawn(&[], &leases), "5-5 Used, 6-6 Fixed, 7-8 Free, 9-9 Kept, 10-23 Free, 24-24 Used");
+            [leased(5, "n", false), leased(6, "n", true), leased(9, "n", true), leased(24, "n", false)];
+        assert_eq!(drawn(&[], &leases), "5-5 Used, 6-6 Fixed, 7-8 Free, 9-9 Fixed, 10-23 Free, 24-24 Used");
         assert_eq!(drawn(&[(20, 24), (5, 9)], &[]), "5-9 Reserved, 10-19 Free, 20-24 Reserved");
         assert_eq!(
             drawn(&[(7, 10), (11, 12)], &[leased(8, "n", false), leased(12, "n", false)]),

@@ -1,17 +1,20 @@
 //! What operators see of the pools: lists that count leases, and maps that read them.
 
 use super::map::map;
-use super::view::Known;
+use super::view::{Known, Leased};
 use super::{IpPoolError, IpPools, leases_of, namespace_pool, parent_of, service_pool};
 use crate::paging::{PageRequest, Place, read_all, start};
 use common::ipam::{NamespacePool, ServicePool};
-use common::name::PodText;
+use common::name::{NodeName, PodText};
 use common::pool_id::{PoolId, Scoped};
-use common::store::{Entry, KeyRange, Store, keys, record};
+use common::store::record::BlockMirror;
+use common::store::{Entry, KeyRange, Store, keys, list_all, record};
 use common::wire::admin::List;
 use common::wire::namespaces::{
-    NamespacePoolDetail, NamespacePoolSummary, ServicePoolDetail, ServicePoolSummary,
+    NamespacePoolDetail, NamespacePoolSummary, PartState, ServicePoolDetail, ServicePoolSummary,
 };
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 impl IpPools {
     /// A page of the namespaces' pools, of all namespaces or one, by namespace and name.
@@ -53,7 +56,9 @@ impl IpPools {
         let owner = PoolId::Namespace(id.clone());
         let known = Known::read(store, &id.namespace, keys::leases(&owner)).await?;
         let leased = known.of(&owner);
-        let map = map(&pool.span, &pool.services, leased.iter(), |leased| known.is_kept(leased));
+        let foreign = foreign(store, &owner, leased).await?;
+        let state = |leased: &Leased| state(leased, &known, &foreign);
+        let map = map(&pool.span, &pool.services, leased.iter(), state);
         Ok(NamespacePoolDetail { pool: namespace_summary(id, &pool, leased.len() as u64), map })
     }
 
@@ -64,8 +69,44 @@ impl IpPools {
         let owner = parent_of(id, &pool);
         let known = Known::read(store, &id.namespace, leases_of(&owner, &pool.span)).await?;
         let leased = known.of(&owner);
-        let map = map(&pool.span, &[], leased.iter(), |leased| known.is_kept(leased));
+        let foreign = foreign(store, &owner, leased).await?;
+        let state = |leased: &Leased| state(leased, &known, &foreign);
+        let map = map(&pool.span, &[], leased.iter(), state);
         Ok(ServicePoolDetail { pool: service_summary(id, &pool, leased.len() as u64), map })
+    }
+}
+
+/// The addresses that somebody else on their network uses, as the mirrors of the nodes that lease them say.
+async fn foreign(
+    store: &dyn Store,
+    pool: &PoolId,
+    leased: &[Leased],
+) -> Result<BTreeSet<IpAddr>, IpPoolError> {
+    let nodes: BTreeSet<NodeName> =
+        leased.iter().filter_map(|leased| leased.lease.node.parse().ok()).collect();
+    let indexes = read_all(nodes.iter().map(async |node| {
+        Ok::<_, IpPoolError>(list_all(store, &keys::blocks_of_pool(node, pool)).await?.items)
+    }));
+    let mut foreign = BTreeSet::new();
+    for entry in indexes.await?.into_iter().flatten() {
+        let Some((_, _, address)) = keys::parse_block(&entry.key) else { continue };
+        let mirror: BlockMirror = record::decode(&entry.key, &entry.value)?;
+        if mirror.held.iter().any(|allocation| allocation.conflict) {
+            foreign.insert(address);
+        }
+    }
+    Ok(foreign)
+}
+
+fn state(leased: &Leased, known: &Known, foreign: &BTreeSet<IpAddr>) -> PartState {
+    if leased.lease.node.is_empty() {
+        PartState::Kept
+    } else if foreign.contains(&leased.address) {
+        PartState::Quarantined
+    } else if known.is_kept(leased) {
+        PartState::Fixed
+    } else {
+        PartState::Used
     }
 }
 

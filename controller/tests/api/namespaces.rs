@@ -1,10 +1,10 @@
 //! `/v1/nspools` and `/v1/svcpools`: lists, maps, and changes of what exists.
 
-use crate::fixture::{Api, ip};
+use crate::fixture::{Api, allocation, ip, node};
 use crate::ip_pools::{claim, scoped};
-use common::ipam::{Family, Unit};
+use common::ipam::{Family, Segment, Unit};
 use common::pool_id::PoolId;
-use common::store::record::{self, Claim, Fixed, Lease};
+use common::store::record::{self, Allocation, BlockMirror, Claim, Fixed, Lease};
 use common::store::{Op, StoreError, Txn, keys};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -124,6 +124,16 @@ async fn maps() {
         part("24", "24", "fixed", json!({"pod": pod("db-0"), "node": "n1"})),
     ]);
     assert_eq!(shown["map"], expected);
+    // Its node found that somebody else uses an address.
+    let found = Allocation { conflict: true, ..allocation(0) };
+    let segment = Some(Segment { prefix: 24, gateway: ip("192.168.1.1"), vlan: 100 });
+    let mirror = BlockMirror { prefix: 32, segment, held: vec![found] };
+    let owner = PoolId::Namespace(scoped("default", "web"));
+    let index = keys::block(&node("n1"), &owner, Unit::containing(ip("192.168.1.5"), 0));
+    api.put(index, record::encode(&mirror)).await;
+    let again = api.ok(200, "GET", "/v1/nspools/default/web", "").await;
+    assert_eq!(again["map"][0], part("5", "5", "quarantined", json!({"pod": pod("p1"), "node": "n1"})));
+    assert_eq!(again["map"].as_array().map(|map| &map[1..]), expected.as_array().map(|map| &map[1..]));
     let shown = api.ok(200, "GET", "/v1/svcpools/default/front", "").await;
     let expected = json!([
         part("10", "10", "used", json!({"pod": pod("p2"), "node": "n1"})),
