@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long a pod tries to get an address.
-const GIVE_UP: Duration = Duration::from_mins(3);
+const GIVE_UP: Duration = Duration::from_mins(5);
 /// Where the journals are.
 const MEMORY: &str = "/dev/shm";
 /// Nodes that share a connection.

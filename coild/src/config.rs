@@ -1,6 +1,12 @@
 //! coild's configuration: flags, environment, TOML file.
 
 use crate::cri::Cri;
+#[cfg(feature = "host")]
+use crate::install::{Install, Uninstall};
+#[cfg(feature = "host")]
+use crate::probe::Probe;
+#[cfg(feature = "host")]
+use clap::Subcommand;
 use clap::{Args, Parser, ValueEnum};
 use common::name::NodeName;
 use common::server::Bind;
@@ -39,6 +45,9 @@ pub struct NodeConfig {
     #[cfg(feature = "cri")]
     #[arg(long, env = "COIL_CRI_SOCKET", value_name = "PATH", value_parser = parse_socket)]
     pub cri_socket: Option<PathBuf>,
+    /// Serve health, readiness and metrics on this TCP address too, and nothing else: it may be reached from other machines
+    #[arg(long, env = "COIL_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
     /// File with the kernel's boot id
     #[arg(
         long,
@@ -81,9 +90,14 @@ pub enum LogFormat {
 #[derive(Debug, Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  coild --node-name node-a --etcd-endpoints http://127.0.0.1:2379 --data-dir /var/lib/coil\n\nExit codes: 0 after SIGTERM or SIGINT, 1 on failure, 2 for wrong usage."
 )]
 pub struct Config {
+    /// Something else than to run.
+    #[cfg(feature = "host")]
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// TOML file with values for these flags
     #[arg(long, env = "COIL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -103,6 +117,18 @@ pub struct Config {
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
+}
+
+/// What coild does instead of running.
+#[cfg(feature = "host")]
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Put the plugin and a CNI configuration on this host, whole and durably, and set what pods need of its kernel
+    Install(Install),
+    /// Take plugin and configuration off this host
+    Uninstall(Uninstall),
+    /// Ask the coild that runs here whether it is well, by its socket
+    Probe(Probe),
 }
 
 /// Where the blocks' routes go.

@@ -18,7 +18,7 @@ use crate::watcher::{Known, Watcher};
 use common::clock;
 use common::error::chain;
 use common::name::{NameError, NodeName};
-use common::server::{Bind, BindError};
+use common::server::{Bind, BindError, Limits, Listener, serve};
 use common::store::Store;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -82,7 +82,14 @@ impl Daemon {
         node.catch_up().await;
         let mut tasks = JoinSet::new();
         let Started { sources, metrics, presence, mirror } = node.start(&mut tasks);
-        let router = api::router(Context { sources, metrics });
+        let context = Context { sources, metrics };
+        if let Some(address) = self.config.metrics_listen {
+            let listener = Listener::bind(&Bind::Tcp(address)).await?;
+            tracing::info!(listen = listener.tcp_address().map(tracing::field::display), "metrics are here");
+            let router = api::observed(context.clone());
+            tasks.spawn(serve(vec![listener], router, Limits::default(), std::future::pending()));
+        }
+        let router = api::router(context);
         let serving = answering.serve(self.binds(), router).await?;
         tracing::info!(
             node = %presence.node, socket = %self.config.socket.display(),

@@ -8,6 +8,7 @@
 //! * [`allocate`], [`annotations`]: the use case, and the pools that a pod chooses
 //! * [`api`], [`metrics`]: what others see
 //! * [`daemon`]: all of it together
+//! * [`install`], [`probe`]: what the program does besides (feature `host`)
 
 pub mod allocate;
 pub mod allocator;
@@ -20,12 +21,16 @@ pub mod cri;
 pub mod daemon;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(feature = "host")]
+pub mod install;
 pub mod journal;
 pub mod lease_keeper;
 pub mod logging;
 pub mod metrics;
 pub mod mirror;
 pub mod presence;
+#[cfg(feature = "host")]
+pub mod probe;
 pub mod reconcile;
 pub mod routes;
 pub mod sandboxes;

@@ -1,8 +1,9 @@
 //! The node daemon `coild`.
 
 use anyhow::Context;
-use coild::config::Config;
+use coild::config::{Command, Config};
 use coild::daemon::Daemon;
+use coild::probe::Probe;
 use common::server::{allow_many_files, keep_files_private, terminated};
 use std::process::ExitCode;
 
@@ -17,10 +18,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    keep_files_private();
     let config: Config = common::config::parse()?;
-    allow_many_files();
     coild::logging::start(&config.log).context("--log")?;
+    match config.command {
+        Some(Command::Install(install)) => return Ok(install.run()?),
+        Some(Command::Uninstall(uninstall)) => return Ok(uninstall.run()?),
+        Some(Command::Probe(probe)) => return probed(&probe),
+        None => {}
+    }
+    keep_files_private();
+    allow_many_files();
     // One thread for all sockets, besides the allocator's: an ADD is a chain of wake-ups, and each one more costs.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -28,4 +35,9 @@ fn run() -> anyhow::Result<()> {
         let daemon = Daemon { config: config.node, data_dir: config.data_dir, listen: config.listen, store };
         Ok(daemon.run(terminated()).await?)
     })
+}
+
+fn probed(probe: &Probe) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(probe.run())?)
 }

@@ -35,6 +35,7 @@ pub struct Member {
     name: String,
     /// The names of all members, with the places where they listen to each other.
     cluster: String,
+    flags: Vec<String>,
     process: Option<Process>,
 }
 
@@ -70,7 +71,8 @@ impl Etcd {
         for (n, ports) in ports.chunks(2).enumerate() {
             let (name, dir) = (format!("member{n}"), directory()?);
             let (client, peer, cluster) = (ports[0], ports[1], String::new());
-            members.push(Member { place, dir, host, client, peer, name, cluster, process: None });
+            let flags = Vec::new();
+            members.push(Member { place, dir, host, client, peer, name, cluster, flags, process: None });
         }
         let urls: Vec<String> =
             members.iter().map(|member| format!("{}={}", member.name, member.peer_url())).collect();
@@ -115,6 +117,15 @@ impl Etcd {
             member.spawn()?;
         }
         self.members.iter_mut().try_for_each(Member::wait)
+    }
+
+    /// Starts all members anew, with more flags.
+    pub fn restart_with(&mut self, flags: &[&str]) -> Result<()> {
+        self.stop()?;
+        for member in &mut self.members {
+            member.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        }
+        self.run()
     }
 
     /// Asks all members to end, and waits.
@@ -203,7 +214,8 @@ impl Member {
             .arg(self.data())
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &self.cluster]);
+            .args(["--initial-cluster", &self.cluster])
+            .args(&self.flags);
         let log = self.dir.path().join("log");
         self.process = Some(Process::start("etcd", self.place, &mut command, &log)?);
         Ok(())

@@ -41,6 +41,18 @@ pub fn router(context: Context) -> Router {
         .with_state(context)
 }
 
+/// The routes that tell how the node is, and nothing of its containers.
+pub fn observed(context: Context) -> Router {
+    Router::new()
+        .route("/healthz", get(node::healthz))
+        // Without its parameters, by which blocks may be leased.
+        .route("/readyz", get(node::answers))
+        .route("/metrics", get(node::metrics))
+        .fallback(async || ApiError::UnknownPath)
+        .method_not_allowed_fallback(async || ApiError::WrongMethod)
+        .with_state(context)
+}
+
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {

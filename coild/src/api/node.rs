@@ -47,6 +47,12 @@ struct Readiness {
     address_type: Option<String>,
 }
 
+/// `GET /readyz` where nothing may be asked for: the journal works.
+pub(super) async fn answers(State(context): State<Context>) -> Result<&'static str, ApiError> {
+    context.sources.allocator.run(|state, now| state.summary(now)).await?;
+    Ok("ok\n")
+}
+
 /// `GET /readyz`: the journal works. With `pool` or `address-type` (families, separated by commas): and there
 /// is an address to give.
 pub(super) async fn readyz(State(context): State<Context>, uri: Uri) -> Result<&'static str, ApiError> {

@@ -142,10 +142,7 @@ impl Listener {
 
     /// The path of a unix socket.
     pub(super) fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Unix(_, path) => Some(path),
-            _ => None,
-        }
+        if let Self::Unix(_, path) = self { Some(path) } else { None }
     }
 
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
@@ -197,6 +194,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 impl Accepted {
     /// The stream for HTTP, and the certificate that the client has shown and proved. With TLS this waits for the
     /// client, and fails if it does not keep to the protocol.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_async, reason = "with TLS, it waits"))]
     pub(super) async fn ready(self) -> io::Result<(Box<dyn Stream>, Option<ClientCertificate>)> {
         match self.stream {
             Raw::Plain(stream) => Ok((stream, None)),

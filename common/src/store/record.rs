@@ -222,6 +222,57 @@ mod netns {
     }
 }
 
+/// Container ids. Most are 64 hexadecimal digits; these are written as `=` and base64 (RFC 4648, section 5, unpadded), which
+/// takes a third less. No id begins with `=`.
+mod container {
+    use crate::name::ContainerId;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Digits of such an id.
+    const DIGITS: usize = 64;
+
+    pub(super) fn serialize<S: Serializer>(id: &ContainerId, to: S) -> Result<S::Ok, S::Error> {
+        match bytes(id.as_str()) {
+            Some(bytes) => to.serialize_str(&format!("={}", URL_SAFE_NO_PAD.encode(bytes))),
+            None => id.serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ContainerId, D::Error> {
+        let text = String::deserialize(from)?;
+        let text = match text.strip_prefix('=') {
+            Some(base64) => {
+                let bytes = URL_SAFE_NO_PAD.decode(base64).map_err(D::Error::custom)?;
+                bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit).collect()
+            }
+            None => text,
+        };
+        ContainerId::new(text).map_err(D::Error::custom)
+    }
+
+    fn digit(value: u8) -> char {
+        char::from_digit(value.into(), 16).unwrap_or_default()
+    }
+
+    /// The number that an id is, if it is one of lower-case digits.
+    fn bytes(id: &str) -> Option<[u8; DIGITS / 2]> {
+        let digits: &[u8; DIGITS] = id.as_bytes().try_into().ok()?;
+        let value = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0; DIGITS / 2];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = value(pair[0])? << 4 | value(pair[1])?;
+        }
+        Some(bytes)
+    }
+}
+
 /// An allocation: who holds one address of a block. Field names are short as there are many of these.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Allocation {
@@ -232,7 +283,7 @@ pub struct Allocation {
     #[serde(rename = "q")]
     pub sequence: u64,
     /// Container id.
-    #[serde(rename = "c")]
+    #[serde(rename = "c", with = "container")]
     pub container: ContainerId,
     /// Interface in the container.
     #[serde(rename = "i", default = "IfName::eth0", skip_serializing_if = "IfName::is_eth0")]
@@ -294,6 +345,28 @@ mod tests {
         for bad in ["", "[]", "{}", r#"{"v":"1"}"#, r#"{"v":1}"#, r#"{"v":1,"layout":-1}"#, "{\"v\":1,"] {
             let error = decode::<Schema>("schema", bad.as_bytes()).expect_err(bad);
             assert!(matches!(error, RecordError::Malformed { .. }), "{bad}");
+        }
+    }
+
+    #[test]
+    fn container_ids_are_short_and_come_back_as_they_were() {
+        #[derive(Serialize, Deserialize)]
+        struct Only(#[serde(with = "container")] ContainerId);
+        let hex = "8be55fe4f5f0".repeat(6);
+        for (id, written) in [
+            (&hex[..64], "=i-Vf5PXwi-Vf5PXwi-Vf5PXwi-Vf5PXwi-Vf5PXwi-U"),
+            (&"F".repeat(64), &"F".repeat(64)),
+            (&hex[..63], &hex[..63]),
+            ("8be55fe4f5f0", "8be55fe4f5f0"),
+            (&"f".repeat(66), &"f".repeat(66)),
+        ] {
+            let id = ContainerId::new(id).expect("valid");
+            let text = serde_json::to_string(&Only(id.clone())).expect("text");
+            assert_eq!(text, format!("{written:?}"));
+            assert_eq!(serde_json::from_str::<Only>(&text).expect("read").0, id);
+        }
+        for bad in ["=", "=***", "=i", "", "a/b"] {
+            assert!(serde_json::from_str::<Only>(&format!("{bad:?}")).is_err(), "{bad}");
         }
     }
 
