@@ -178,6 +178,40 @@ name!(
 );
 
 name!(
+    /// A tenant's id: opaque text without control characters, at most 255 bytes.
+    TenantId,
+    "tenant id",
+    max 255,
+    "no control characters",
+    pattern r"^[^\x00-\x1f\x7f-\x9f]+$",
+    like "acme",
+    |text| !text.chars().any(char::is_control)
+);
+
+name!(
+    /// An id that somebody else gave to a network, an interface or a device: opaque text without control characters, at
+    /// most 255 bytes.
+    OpaqueId,
+    "id",
+    max 255,
+    "no control characters",
+    pattern r"^[^\x00-\x1f\x7f-\x9f]+$",
+    like "9c0a2f5e",
+    |text| !text.chars().any(char::is_control)
+);
+
+name!(
+    /// What people call something: text without control characters, at most 255 bytes.
+    Label,
+    "name",
+    max 255,
+    "no control characters",
+    pattern r"^[^\x00-\x1f\x7f-\x9f]+$",
+    like "no gateways",
+    |text| !text.chars().any(char::is_control)
+);
+
+name!(
     /// A CNI network's name: an ASCII letter or digit, then letters, digits, `-`, `_` and `.` (CNI, "Network
     /// configuration format"); at most 512 bytes.
     NetworkName,

@@ -11,8 +11,8 @@ use std::fmt;
 const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// A text as part of a key.
-pub fn encoded(text: &PodText) -> impl fmt::Display + '_ {
-    utf8_percent_encode(text.as_str(), &PLAIN)
+pub fn encoded(text: &(impl AsRef<str> + ?Sized)) -> impl fmt::Display + '_ {
+    utf8_percent_encode(text.as_ref(), &PLAIN)
 }
 
 /// The text that a part of a key stands for; `None` if it is not written as [`encoded`] does.

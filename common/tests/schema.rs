@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const PAGE: &str = include_str!("../../docs/schema.md");
 const KEYS: &str = include_str!("../src/store/keys.rs");
 const RECORDS: &str = include_str!("../src/store/record.rs");
+const TENANTS_KEYS: &str = include_str!("../src/store/keys/melange.rs");
+const TENANTS_RECORDS: &str = include_str!("../src/store/record/melange.rs");
 
 /// The section of a key: its shape, and its text.
 fn sections() -> BTreeMap<&'static str, &'static str> {
@@ -89,10 +91,64 @@ fn examples_are_what_the_code_reads_and_writes() {
 }
 
 #[test]
+fn examples_of_the_tenants_keys() {
+    use common::name::{OpaqueId, TenantId};
+    use common::store::keys::melange as keys;
+    use common::store::record::melange as record;
+    let id = |text: &str| text.parse().expect("id");
+    let tenant = TenantId::new("acme").expect("tenant");
+    let shop = TenantId::new("shop").expect("tenant");
+    let opaque = |text: &str| OpaqueId::new(text).expect("id");
+    let (network, interface) = (opaque("net1"), opaque("vm1-eth0"));
+    let [block, parent, address] = [
+        "01a1ff4f-de69-75d7-b160-dd3f860eadbd",
+        "01a1ff50-0b4e-7f11-9a2c-6d0f3c2b1a00",
+        "01a1ff50-2c11-7a05-8c3d-0a1b2c3d4e5f",
+    ]
+    .map(id);
+    let [policy, other, global] = [
+        "01a1ff4e-9d00-7c21-bd11-5a6b7c8d9e0f",
+        "01a1ff51-1234-7aaa-9bbb-c0c1c2c3c4c5",
+        "01a1ff52-4321-7ddd-8eee-f0f1f2f3f4f5",
+    ]
+    .map(id);
+    let ip = "10.1.0.5".parse().expect("address");
+    documents::<record::Block>("melange/block/<tenant>/<block>", &keys::block(&tenant, block));
+    documents::<record::Mark>(
+        "melange/typed/<tenant>/<type>/<block>",
+        &keys::typed(&tenant, "private", block),
+    );
+    documents::<record::Owner>("melange/owner/<block>", &keys::owner(block));
+    let public = "203.0.113.0".parse().expect("address");
+    documents::<record::PublicBlock>("melange/public/<unit>", &keys::public(public));
+    documents::<record::Mark>("melange/network/<tenant>/<network>", &keys::network(&tenant, &network));
+    documents::<record::Mark>(
+        "melange/member/<tenant>/<network>/<block>",
+        &keys::member(&tenant, &network, block),
+    );
+    documents::<record::Subnet>("melange/subnet/<block>/<subnet>", &keys::subnet(parent, block));
+    documents::<record::Address>("melange/address/<block>/<unit>", &keys::address(block, ip));
+    let list = keys::listed(keys::List::Tenant(&shop), address);
+    documents::<record::Listed>("melange/list/<list>/<address>", &list);
+    documents::<record::Due>("melange/due/<time>/<block>/<unit>", &keys::due(1_700_000_000_000, block, ip));
+    documents::<record::Interface>("melange/interface/<interface>", &keys::interface(&interface));
+    documents::<record::Mac>("melange/mac/<mac>", &keys::mac("00:16:3e:0a:0b:0c"));
+    let nat = keys::nat(keys::Side::Global, block, ip, global);
+    documents::<record::Nat>("melange/nat/<side>/<block>/<unit>/<address>", &nat);
+    documents::<record::Route>("melange/route/<block>/<route>", &keys::route(block, other));
+    documents::<record::Policy>("melange/policy/<tenant>/<policy>", &keys::policy(&tenant, policy));
+    documents::<record::IpRange>("melange/range/<policy>/<range>", &keys::range(policy, other));
+    documents::<record::IpOctet>("melange/octet/<policy>/<octet>", &keys::octet(policy, other));
+    documents::<record::Governed>("melange/governed/<policy>/<block>", &keys::governed(policy, block));
+    documents::<record::Mark>("melange/purge", keys::PURGE);
+}
+
+#[test]
 fn every_key_has_a_section_a_row_and_a_transaction() {
-    let constants = KEYS.lines().filter_map(|line| line.strip_prefix("pub const "));
+    let keys = || KEYS.lines().chain(TENANTS_KEYS.lines());
+    let constants = keys().filter_map(|line| line.strip_prefix("pub const "));
     let constants = constants.filter_map(|line| line.split('"').nth(1)).map(str::to_owned);
-    let shapes = KEYS.lines().filter_map(|line| line.strip_prefix("/// `")?.strip_suffix('`'));
+    let shapes = keys().filter_map(|line| line.strip_prefix("/// `")?.strip_suffix('`'));
     let known: BTreeSet<String> = constants.chain(shapes.map(str::to_owned)).collect();
     assert!(known.len() >= 8, "the shapes are still found in the code: {known:?}");
     let documented: BTreeSet<String> = sections().into_keys().map(str::to_owned).collect();
@@ -100,7 +156,8 @@ fn every_key_has_a_section_a_row_and_a_transaction() {
     let transactions = &PAGE[PAGE.find("\n## Transactions").expect("the section on transactions")..];
     for shape in known {
         assert!(PAGE.contains(&format!("| [`{shape}`](#")), "{shape} has no row in the first table");
-        let short = shape.split_once('/').map_or_else(|| shape.clone(), |(kind, _)| format!("{kind}/…"));
+        // Up to the first part that stands for something.
+        let short = shape.split_once('<').map_or_else(|| shape.clone(), |(kind, _)| format!("{kind}…"));
         assert!(transactions.contains(&format!("`{short}`")), "no transaction touches {short}");
     }
 }
@@ -109,9 +166,10 @@ fn every_key_has_a_section_a_row_and_a_transaction() {
 fn every_record_is_named() {
     let records: Vec<_> = RECORDS
         .lines()
+        .chain(TENANTS_RECORDS.lines())
         .filter_map(|line| line.strip_prefix("pub struct "))
         .filter_map(|rest| rest.split([' ', '{', '<']).next())
-        .filter(|name| !matches!(*name, "Allocation" | "Claim"))
+        .filter(|name| !matches!(*name, "Allocation" | "Claim" | "Owned"))
         .collect();
     assert!(records.len() >= 7, "the records are still found in the code: {records:?}");
     for name in records {

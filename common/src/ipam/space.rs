@@ -4,6 +4,7 @@
 //! Invariant: a unit belongs to the space exactly if at least one of its addresses may be given.
 
 use super::addr::{Family, Range, Unit, number};
+use super::octets::Octets;
 use std::net::IpAddr;
 
 /// Why ranges make no space.
@@ -81,6 +82,8 @@ pub struct Space {
     usable: Vec<(u128, u128)>,
     /// The units, with the index of each run's first one.
     runs: Vec<(u128, UnitRun)>,
+    /// The last octets that addresses may have, if some are forbidden. Of a run only these addresses are units.
+    octets: Option<Octets>,
 }
 
 impl Space {
@@ -102,7 +105,23 @@ impl Space {
             let run = UnitRun { family, first: shift_left(first, bits), last: shift_left(last, bits), bits };
             runs.push((index, run));
         }
-        Ok(Self { family, bits, usable, runs })
+        Ok(Self { family, bits, usable, runs, octets: None })
+    }
+
+    /// The same space without all addresses that end in one of these octets. Its units must be single addresses.
+    #[must_use]
+    pub fn without_octets(mut self, forbidden: &[u8]) -> Self {
+        debug_assert_eq!(self.bits, 0, "an octet is of an address");
+        self.octets = Octets::without(forbidden);
+        let Some(octets) = &self.octets else { return self };
+        let mut index = 0;
+        self.runs.retain_mut(|(first, run)| {
+            let count = octets.between(run.first, run.last);
+            *first = index;
+            index += count;
+            count > 0
+        });
+        self
     }
 
     /// The family of the addresses.
@@ -117,7 +136,7 @@ impl Space {
 
     /// The index of the last unit; `None` if the space is empty. (A count would not fit for all of IPv6.)
     pub fn last_index(&self) -> Option<u128> {
-        self.runs.last().map(|(index, run)| index + run.count_less_one())
+        self.runs.last().map(|(index, run)| index + self.count_less_one(run))
     }
 
     /// The runs of units, in address order.
@@ -129,14 +148,27 @@ impl Space {
     pub fn unit_at(&self, index: u128) -> Option<Unit> {
         let after = self.runs.partition_point(|(first, _)| *first <= index);
         let (first, run) = self.runs.get(after.checked_sub(1)?)?;
-        (index - first <= run.count_less_one()).then(|| run.unit(index - first))
+        let position = index - first;
+        if position > self.count_less_one(run) {
+            return None;
+        }
+        match &self.octets {
+            None => Some(run.unit(position)),
+            Some(octets) => octets.at(octets.below(run.first) + position).map(|number| self.single(number)),
+        }
     }
 
     /// The index of a unit; `None` if it is not of this space.
     pub fn index_of(&self, unit: Unit) -> Option<u128> {
         let after = self.runs.partition_point(|(_, run)| run.first <= unit.first_number());
         let (first, run) = self.runs.get(after.checked_sub(1)?)?;
-        run.position(unit).map(|position| first + position)
+        let position = run.position(unit)?;
+        match &self.octets {
+            None => Some(first + position),
+            Some(octets) => octets
+                .has(unit.first_number())
+                .then(|| first + octets.below(unit.first_number()) - octets.below(run.first)),
+        }
     }
 
     /// The index of the last unit that begins at an address or before it.
@@ -144,12 +176,23 @@ impl Space {
         let number = number(address);
         let after = self.runs.partition_point(|(_, run)| run.first <= number);
         let (first, run) = self.runs.get(after.checked_sub(1)?)?;
-        (Family::of(address) == self.family)
-            .then(|| first + shift_right(number.min(run.last) - run.first, self.bits))
+        if Family::of(address) != self.family {
+            return None;
+        }
+        let last = number.min(run.last);
+        match &self.octets {
+            None => Some(first + shift_right(last - run.first, self.bits)),
+            // If none of the run is left up to here, the last one is of the run before.
+            Some(octets) => (first + octets.between(run.first, last)).checked_sub(1),
+        }
     }
 
-    /// The index of the last unit of the run that a unit is in.
+    /// The index of the last unit of the run that a unit is in: no address between the two is of another unit, nor of
+    /// none. Where octets are forbidden, a unit is a run by itself.
     pub fn run_end(&self, index: u128) -> Option<u128> {
+        if self.octets.is_some() {
+            return (index <= self.last_index()?).then_some(index);
+        }
         let after = self.runs.partition_point(|(first, _)| *first <= index);
         let (first, run) = self.runs.get(after.checked_sub(1)?)?;
         let end = first + run.count_less_one();
@@ -168,6 +211,7 @@ impl Space {
         let after = self.usable.partition_point(|(first, _)| *first <= number);
         Family::of(address) == self.family
             && after.checked_sub(1).is_some_and(|position| number <= self.usable[position].1)
+            && self.octets.as_ref().is_none_or(|octets| octets.has(number))
     }
 
     /// The offsets in a unit that are never given, as inclusive runs in order. The unit has at most 2^32
@@ -185,6 +229,19 @@ impl Space {
             .into_iter()
             .map(|(first, last)| (offset(first - range.first()), offset(last - range.first())))
             .collect()
+    }
+}
+
+impl Space {
+    fn count_less_one(&self, run: &UnitRun) -> u128 {
+        match &self.octets {
+            None => run.count_less_one(),
+            Some(octets) => octets.between(run.first, run.last) - 1,
+        }
+    }
+
+    fn single(&self, number: u128) -> Unit {
+        Unit::containing(self.family.address(number), 0)
     }
 }
 

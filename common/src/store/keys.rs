@@ -3,6 +3,10 @@
 //! A unit is named by its family and its first address as fixed-width hex, `4-0a400010`: keys sort in
 //! address order within a family, the families don't mix, and a unit's key stays the same when subnets come
 //! and go.
+//!
+//! * [`melange`]: the part of the tenants' API
+
+pub mod melange;
 
 use super::KeyRange;
 use crate::ipam::{Family, Unit, UnitRun};
@@ -52,9 +56,14 @@ pub fn all_leases() -> KeyRange {
 
 /// The leases of a pool whose units lie in a run, its ends included.
 pub fn leases_between(pool: &(impl AnyPool + ?Sized), run: UnitRun) -> KeyRange {
+    units_between(&leases(pool).from, run)
+}
+
+/// The keys of the units of a run, its ends included, that have their names behind a prefix.
+pub fn units_between(prefix: &str, run: UnitRun) -> KeyRange {
     KeyRange {
-        from: format!("lease/{pool}/{}", address_name(run.family, run.first)),
-        to: format!("lease/{pool}/{}\0", address_name(run.family, run.last)),
+        from: format!("{prefix}{}", address_name(run.family, run.first)),
+        to: format!("{prefix}{}\0", address_name(run.family, run.last)),
     }
 }
 
@@ -235,7 +244,8 @@ fn parse_address(text: &str) -> Option<IpAddr> {
         .map(|n| family.address(n))
 }
 
-fn parse_unit(text: &str, bits: impl Fn(Family) -> u8) -> Option<Unit> {
+/// The unit that has a name; `bits` is the size of units of its family.
+pub fn parse_unit(text: &str, bits: impl Fn(Family) -> u8) -> Option<Unit> {
     let address = parse_address(text)?;
     let unit = Unit::containing(address, bits(Family::of(address)));
     (unit.first() == address).then_some(unit)

@@ -34,15 +34,21 @@ use bytes::Bytes;
 /// ```
 pub struct FreeUnits<'a> {
     store: &'a dyn Store,
-    pool: &'a dyn AnyPool,
+    /// What the keys of taken units begin with.
+    prefix: String,
     bits: u8,
     search: Search,
 }
 
 impl<'a> FreeUnits<'a> {
     /// A search from a unit of the space on, once around. Holders that start at different units seldom meet.
-    pub fn new(store: &'a dyn Store, pool: &'a dyn AnyPool, space: &Space, start_index: u128) -> Self {
-        Self { store, pool, bits: space.bits(), search: Search::new(space, start_index) }
+    pub fn new(store: &'a dyn Store, pool: &dyn AnyPool, space: &Space, start_index: u128) -> Self {
+        Self::below(store, keys::leases(pool).from, space, start_index)
+    }
+
+    /// The same where a unit is taken if there is a key of its name behind this prefix.
+    pub fn below(store: &'a dyn Store, prefix: String, space: &Space, start_index: u128) -> Self {
+        Self { store, prefix, bits: space.bits(), search: Search::new(space, start_index) }
     }
 
     /// A free unit, the same one until it is [`lost`](Self::lost); `None` if every unit has a lease.
@@ -58,15 +64,16 @@ impl<'a> FreeUnits<'a> {
                 Step::Found(_) => return Ok(self.search.found(most)),
                 Step::Full => return Ok(Vec::new()),
                 Step::Count { run } => {
-                    let count = self.store.count(&keys::leases_between(self.pool, run)).await?;
+                    let count = self.store.count(&keys::units_between(&self.prefix, run)).await?;
                     self.search.counted(count);
                 }
                 Step::Page { run, limit } => {
-                    let range = keys::leases_between(self.pool, run);
+                    let range = keys::units_between(&self.prefix, run);
                     let page = self.store.list_keys(&range, limit).await?;
-                    let leased = page.items.iter().filter_map(|key| keys::parse_lease(key, |_| self.bits));
-                    let leased: Vec<Unit> = leased.map(|(_, unit)| unit).collect();
-                    self.search.page(&leased, page.more);
+                    let name =
+                        |key: &String| keys::parse_unit(key.strip_prefix(&self.prefix)?, |_| self.bits);
+                    let taken: Vec<Unit> = page.items.iter().filter_map(name).collect();
+                    self.search.page(&taken, page.more);
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! * [`embedded`]: redb, in a file or in memory
 //! * [`schema`]: the version of the layout
 //! * [`leases`]: finds a free unit of a pool; the transactions of a lease's life
+//! * [`melange`]: the transactions of the life of a tenant's address
 //! * [`retry`]: the one place where retries are decided
 //! * [`contract`]: what every store must do, as a suite (feature `contract`)
 //!
@@ -24,6 +25,7 @@ pub mod embedded;
 pub mod etcd;
 pub mod keys;
 pub mod leases;
+pub mod melange;
 pub mod record;
 pub mod retry;
 pub mod schema;

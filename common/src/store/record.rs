@@ -1,5 +1,9 @@
 //! What the keys hold: JSON objects with a version `v` (`docs/schema.md`). A record of a newer version is an
 //! error and never guessed at; unknown fields of a known version are ignored.
+//!
+//! * [`melange`]: the part of the tenants' API
+
+pub mod melange;
 
 use crate::ipam::Segment;
 use crate::name::{ContainerId, IfName, PodText};

@@ -5,9 +5,11 @@
 //! * [`check`]: what the controller finds abnormal
 //! * [`ip_pools`]: the controller's API for the pools of namespaces and services
 //! * [`namespaces`]: what operators see of those, and change
+//! * [`melange`]: the tenants' API
 
 pub mod admin;
 pub mod check;
 pub mod ip_pools;
+pub mod melange;
 pub mod namespaces;
 pub mod node;

@@ -61,12 +61,14 @@ fn units(space: &Space) -> impl Iterator<Item = Unit> {
 fn spaces(size: u32) -> impl Strategy<Value = Space> {
     let ranges = prop::collection::vec((0..size, 0..size / 4), 0..8);
     let exclusions = prop::collection::vec((0..size, 0_u32..40), 0..8);
-    (ranges, exclusions, 0_u8..3).prop_map(|(ranges, exclusions, bits)| {
+    let octets = prop_oneof![Just(Vec::new()), prop::collection::vec(any::<u8>(), 1..200)];
+    (ranges, exclusions, 0_u8..3, octets).prop_map(|(ranges, exclusions, bits, octets)| {
         let base = u32::MAX - 25_999;
         let place = |pairs: Vec<(u32, u32)>| -> Vec<Range> {
             pairs.iter().map(|(first, len)| range(base + first, base + first + len)).collect()
         };
-        Space::new(Family::V4, bits, &place(ranges), &place(exclusions)).expect("valid")
+        let space = Space::new(Family::V4, bits, &place(ranges), &place(exclusions)).expect("valid");
+        if bits == 0 { space.without_octets(&octets) } else { space }
     })
 }
 

@@ -184,3 +184,68 @@ fn what_makes_no_space_is_refused() {
         assert_eq!(error, "::1-::2 is not ipv4");
     }
 }
+
+/// Ranges of some hundreds of addresses at the ends of both families.
+const WIDE: [(Family, u128); 4] =
+    [(Family::V4, 0), (Family::V4, 0xffff_fc00), (Family::V6, 0), (Family::V6, u128::MAX - 1_023)];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn octets_are_exclusions(
+        universe in prop::sample::select(&WIDE[..]),
+        wanted in prop::collection::vec((0_u16..1_024, 0_u16..300), 1..4),
+        excluded in prop::collection::vec((0_u16..1_024, 0_u16..40), 0..4),
+        forbidden in prop::collection::btree_set(any::<u8>(), 0..256),
+    ) {
+        let (family, base) = universe;
+        let last = |first: u16, more: u16| (first + more).min(1_023);
+        let ranges = |pairs: &[(u16, u16)]| -> Vec<Range> {
+            let ends = pairs.iter().map(|(first, more)| (*first, last(*first, *more)));
+            ends.map(|(first, last)| range(family, base + u128::from(first), base + u128::from(last))).collect()
+        };
+        let forbidden: Vec<u8> = forbidden.into_iter().collect();
+        let space = Space::new(family, 0, &ranges(&wanted), &ranges(&excluded)).expect("valid");
+        let space = space.without_octets(&forbidden);
+        let within = |n: u16, pairs: &[(u16, u16)]| pairs.iter().any(|(a, more)| (*a..=last(*a, *more)).contains(&n));
+        let expected: Vec<u128> = (0..1_024_u16)
+            .filter(|n| within(*n, &wanted) && !within(*n, &excluded))
+            .map(|n| base + u128::from(n))
+            .filter(|number| !forbidden.contains(&number.to_le_bytes()[0]))
+            .collect();
+        prop_assert_eq!(space.last_index().map_or(0, |last| last + 1), expected.len() as u128);
+        for (index, number) in expected.iter().enumerate() {
+            let unit = space.unit_at(index as u128).expect("a unit");
+            prop_assert_eq!(unit.first_number(), *number);
+            prop_assert_eq!(space.index_of(unit), Some(index as u128));
+        }
+        prop_assert_eq!(space.unit_at(expected.len() as u128), None);
+        for n in 0..1_024_u16 {
+            let number = base + u128::from(n);
+            let address: IpAddr = family.address(number);
+            prop_assert_eq!(space.contains(address), expected.contains(&number));
+            let before = expected.partition_point(|one| *one <= number).checked_sub(1).map(|index| index as u128);
+            prop_assert_eq!(space.index_at_or_before(address), before);
+            prop_assert_eq!(space.index_of(Unit::containing(address, 0)).is_some(), expected.contains(&number));
+        }
+    }
+}
+
+#[test]
+fn octets_of_whole_families_cost_nothing() {
+    for (family, count) in [(Family::V4, 255_u128 << 24), (Family::V6, 255 << 120)] {
+        let all = range(family, 0, family.last());
+        let space = Space::new(family, 0, &[all], &[]).expect("valid").without_octets(&[7]);
+        assert_eq!(space.last_index(), Some(count - 1));
+        let last = space.unit_at(count - 1).expect("a unit");
+        assert_eq!(last.first_number(), family.last());
+        assert_eq!(space.index_of(Unit::containing(family.address(7), 0)), None);
+    }
+    let none: Vec<u8> = (0..=u8::MAX).collect();
+    let all = range(Family::V4, 0, Family::V4.last());
+    assert_eq!(
+        Space::new(Family::V4, 0, &[all], &[]).expect("valid").without_octets(&none).last_index(),
+        None
+    );
+}
