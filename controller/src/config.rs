@@ -1,5 +1,9 @@
 //! coil-controller's configuration: flags, environment, TOML file.
 
+mod melange;
+
+pub use melange::MelangeConfig;
+
 use crate::auth::Role;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes::Access;
@@ -89,6 +93,9 @@ pub struct ServeConfig {
     #[cfg(feature = "kubernetes")]
     #[command(flatten)]
     pub kubernetes: KubernetesConfig,
+    /// What tenants have.
+    #[command(flatten)]
+    pub melange: MelangeConfig,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
@@ -135,6 +142,9 @@ pub struct StandaloneConfig {
     /// Where the API is.
     #[command(flatten)]
     pub listen: ListenConfig,
+    /// What tenants have.
+    #[command(flatten)]
+    pub melange: MelangeConfig,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,

@@ -1,7 +1,7 @@
 //! Why a use case does not do what it was asked. The texts say what to do next, in the words of coilctl.
 
 use common::ipam::{Family, PoolError, Range, SpaceError};
-use common::name::{NodeName, PoolName};
+use common::name::{NodeName, PoolName, TenantId};
 use common::pool_id::Scoped;
 use common::store::StoreError;
 use common::store::record::RecordError;
@@ -60,6 +60,18 @@ pub enum Error {
         pool: Scoped,
         /// Its range.
         range: Range,
+    },
+    /// A subnet has addresses of a tenant's public block.
+    #[error(
+        "subnet {subnet} overlaps {cidr}, a public block of tenant {tenant}; an address belongs to one pool only"
+    )]
+    OverlapsPublicBlock {
+        /// The subnet asked for.
+        subnet: IpNet,
+        /// Whose the block is.
+        tenant: TenantId,
+        /// The block.
+        cidr: IpNet,
     },
     /// The pool has the subnet.
     #[error("subnet {subnet} is in pool {pool} already")]

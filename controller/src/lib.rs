@@ -5,8 +5,10 @@
 //! * [`auth`]: who sends a request, and what it may do
 //! * [`audit`]: a line in the log for each change
 //! * [`blocks`]: which node leases which block, and what their mirrors show
+//! * [`plan`]: whose every address is, so that no two have the same
 //! * [`pools`]: pools are made, changed, shown and deleted here, and nowhere else
 //! * [`ip_pools`]: likewise the pools of namespaces and services
+//! * [`melange`]: likewise the blocks, addresses, policies and routes of tenants
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
 //! * [`check`]: what is abnormal in the store, and mending it
@@ -29,9 +31,11 @@ pub mod error;
 pub mod ip_pools;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod melange;
 pub mod metrics;
 pub mod nodes;
 pub mod paging;
+pub mod plan;
 pub mod pools;
 pub mod reclaim;
 pub mod reload;

@@ -54,7 +54,8 @@ fn run() -> Result<()> {
 async fn standalone(config: StandaloneConfig) -> Result<()> {
     start_log(&config.log)?;
     let listening = config.listen.listening()?;
-    Ok(server::run_standalone(&config.data_dir, config.node, &listening, terminated()).await?)
+    let settings = config.melange.settings();
+    Ok(server::run_standalone(&config.data_dir, config.node, &listening, settings, terminated()).await?)
 }
 
 #[cfg(feature = "etcd")]
@@ -67,7 +68,7 @@ async fn serve(config: ServeConfig) -> Result<()> {
         let kubernetes = Kubernetes::new(access, config.kubernetes.kubernetes_interval).await?;
         tokio::spawn(kubernetes.run(std::sync::Arc::clone(&store)));
     }
-    Ok(server::run(store, &listening, terminated()).await?)
+    Ok(server::run(store, &listening, config.melange.settings(), terminated()).await?)
 }
 
 /// The audit log is there whatever the level, unless the filter names it.

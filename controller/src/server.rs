@@ -2,6 +2,7 @@
 
 use crate::api::{Context, REQUEST_TIME, router};
 use crate::auth::{Authentication, Tokens, TokensError};
+use crate::melange::Settings;
 use crate::reload;
 use coild::config::NodeConfig;
 use coild::daemon::{Daemon, DaemonError};
@@ -63,6 +64,7 @@ pub struct Listening {
 pub async fn run(
     store: Arc<dyn Store>,
     listening: &Listening,
+    settings: Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     tokio::pin!(shutdown);
@@ -72,9 +74,20 @@ pub async fn run(
         usable = usable(store.as_ref()) => usable?,
         () = &mut shutdown => return Ok(()),
     }
+    let https = tls.is_some();
     let listeners = listen(&listening.binds, tls).await?;
-    serve(listeners, router(Context::new(store, authentication)), limits(), shutdown).await;
+    let context = Context { https, ..Context::with(store, authentication, settings) };
+    work(listeners, context, shutdown).await;
     Ok(())
+}
+
+/// Serves the API, and sees to what is due meanwhile.
+async fn work(listeners: Vec<Listener>, context: Context, shutdown: impl Future<Output = ()>) {
+    let melange = Arc::clone(&context.melange);
+    tokio::select! {
+        () = serve(listeners, router(context), limits(), shutdown) => {}
+        () = melange.keep_purging() => {}
+    }
 }
 
 fn limits() -> Limits {
@@ -153,6 +166,7 @@ pub async fn run_standalone(
     data_dir: &Path,
     node: NodeConfig,
     listening: &Listening,
+    settings: Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let (authentication, tls) = open(listening)?;
@@ -169,6 +183,7 @@ pub async fn run_standalone(
         }
     };
     ensure_schema(store.as_ref()).await?;
+    let https = tls.is_some();
     // Requests wait from here on until both serve.
     let listeners = listen(&listening.binds, tls).await?;
     let socket = node.socket.clone();
@@ -179,8 +194,8 @@ pub async fn run_standalone(
             () = appeared(&socket) => {}
             () = until_stopped() => {}
         }
-        let router = router(Context::new(store, authentication));
-        serve(listeners, router, limits(), until_stopped()).await;
+        let context = Context { https, ..Context::with(store, authentication, settings) };
+        work(listeners, context, until_stopped()).await;
     };
     let daemon = async {
         let outcome = daemon.run(until_stopped()).await;

@@ -36,6 +36,9 @@ async fn pass(gate: &Gate, mut request: Request, next: Next) -> Result<Response,
         let owner = owner(scope, &mut request).await?;
         if !caller.may(action, &owner) {
             tracing::warn!(who = caller.name, from = %caller.peer, "forbidden");
+            if matches!(owner, Owner::Tenant(_)) && caller.may(action, &Owner::AnyTenant) {
+                return Err(ApiError::NotYours);
+            }
             return Err(ApiError::Forbidden { roles: allowed(action, scope) });
         }
     }
@@ -65,6 +68,7 @@ fn identify(authentication: &Authentication, request: &Request) -> Result<Caller
 async fn owner(scope: Scope, request: &mut Request) -> Result<Owner, ApiError> {
     match scope {
         Scope::Cluster => Ok(Owner::Cluster),
+        Scope::AnyTenant => Ok(Owner::AnyTenant),
         Scope::Namespace(name) => parameter(name, request).await.map(Owner::Namespace),
         Scope::Tenant(name) => parameter(name, request).await.map(Owner::Tenant),
         Scope::NamespaceInBody(field) => {

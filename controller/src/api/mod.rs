@@ -6,6 +6,7 @@
 //! * [`openapi`]: the description of all of it
 //! * [`admin`]: `/v1/`, for operators
 //! * [`ip_pools`]: the pools of namespaces and services
+//! * [`melange`]: blocks, addresses, policies and routes of tenants
 //! * [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! * [`request`]: bodies, paths and queries, parsed with errors that name what is wrong
 
@@ -13,6 +14,7 @@ mod admin;
 mod gate;
 mod health;
 mod ip_pools;
+mod melange;
 mod openapi;
 mod request;
 mod request_id;
@@ -25,8 +27,10 @@ pub use route::{CHANGE, FORCE, READ, Route, Rule};
 use crate::auth::{Authentication, Unauthenticated};
 use crate::error::Error;
 use crate::ip_pools::{IpPoolError, IpPools};
+use crate::melange::{Melange, Settings};
+use crate::plan::PlanCache;
 use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Json, Response};
 use axum::{Extension, Router};
@@ -44,13 +48,24 @@ pub struct Context {
     pub authentication: Authentication,
     /// The pools of namespaces and services.
     pub ip_pools: Arc<IpPools>,
+    /// What tenants have.
+    pub melange: Arc<Melange>,
+    /// Whether clients reach the API by TLS.
+    pub https: bool,
 }
 
 impl Context {
-    /// Everything is in the store.
+    /// Everything is in the store. Tenants have the default settings.
     pub fn new(store: Arc<dyn Store>, authentication: Authentication) -> Self {
-        let ip_pools = Arc::new(IpPools::new(Arc::clone(&store)));
-        Self { store, authentication, ip_pools }
+        Self::with(store, authentication, Settings::default())
+    }
+
+    /// Everything is in the store.
+    pub fn with(store: Arc<dyn Store>, authentication: Authentication, settings: Settings) -> Self {
+        let plan = PlanCache::default();
+        let ip_pools = Arc::new(IpPools::new(Arc::clone(&store), Arc::clone(&plan)));
+        let melange = Arc::new(Melange::new(Arc::clone(&store), plan, settings));
+        Self { store, authentication, ip_pools, melange, https: false }
     }
 }
 
@@ -59,6 +74,7 @@ pub fn routes() -> Vec<Route> {
     let parts = [
         ("Admin", admin::routes()),
         ("Pools of namespaces and services", ip_pools::routes()),
+        ("Tenants: blocks, addresses, policies, routes and NAT", melange::all()),
         ("Health", health::routes()),
         ("Description", openapi::routes()),
     ];
@@ -69,14 +85,20 @@ pub fn routes() -> Vec<Route> {
 pub fn router(context: Context) -> Router {
     let routes = routes();
     let documents = openapi::Documents::of(&routes);
-    routes
+    let router = routes
         .into_iter()
         .fold(Router::new(), |router, route| route.serve(router, &context))
-        .fallback(async || ApiError::UnknownPath)
-        .method_not_allowed_fallback(async || ApiError::WrongMethod)
+        .fallback(async |uri: Uri| refuse_at(&uri, ApiError::UnknownPath))
+        .method_not_allowed_fallback(async |uri: Uri| refuse_at(&uri, ApiError::WrongMethod))
         .layer(Extension(documents))
         .layer(from_fn(request_id::give))
-        .with_state(context)
+        .with_state(context);
+    melange::negotiate(router)
+}
+
+/// What no route answers is refused as the API at that path does.
+fn refuse_at(uri: &Uri, error: ApiError) -> Response {
+    if melange::is_ours(uri.path()) { melange::refuse(error) } else { error.into_response() }
 }
 
 /// Why a request fails.
@@ -103,6 +125,9 @@ pub enum ApiError {
         /// The roles that may, for people.
         roles: &'static str,
     },
+    /// It is another tenant's, of which this caller need not even know whether it is there.
+    #[error("there is nothing of yours at this path")]
+    NotYours,
     /// It took too long.
     #[error("the request took too long")]
     TooLate,
@@ -128,7 +153,7 @@ impl ApiError {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Body(rejection) => rejection.status(),
-            Self::UnknownPath => StatusCode::NOT_FOUND,
+            Self::UnknownPath | Self::NotYours => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
@@ -151,6 +176,7 @@ fn status_of(error: &Error) -> StatusCode {
         Error::PoolExists(_)
         | Error::Overlap { .. }
         | Error::OverlapsNamespacePool { .. }
+        | Error::OverlapsPublicBlock { .. }
         | Error::SubnetExists { .. }
         | Error::LastSubnet { .. }
         | Error::InUse { .. }
@@ -207,10 +233,15 @@ impl IntoResponse for ApiError {
             _ => cause,
         };
         let mut response = (status, Json(Failure { status: status.as_u16(), error })).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer realm=\"coil\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-        }
+        ask_for_token(&mut response);
         response
+    }
+}
+
+/// A 401 says how to be known.
+fn ask_for_token(response: &mut Response) {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer realm=\"coil\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
     }
 }

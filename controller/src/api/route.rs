@@ -125,6 +125,12 @@ impl Route {
         self.respond(status, json(text, &T::name()))
     }
 
+    /// A 200 without a body.
+    #[must_use]
+    pub fn done(self, text: &str) -> Self {
+        self.respond(200, ResponseBuilder::new().description(text).build())
+    }
+
     /// A 200 with a JSON array.
     #[must_use]
     pub fn answers_all<T: ToSchema>(mut self, text: &str) -> Self {

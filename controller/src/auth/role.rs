@@ -40,6 +40,8 @@ pub enum Scope {
     NamespaceInBody(&'static str),
     /// To the tenant that this parameter of the path names.
     Tenant(&'static str),
+    /// To a tenant that only the use case knows, which asks once more.
+    AnyTenant,
 }
 
 /// To whom belongs what a request shows or changes.
@@ -51,6 +53,8 @@ pub enum Owner {
     Namespace(String),
     /// A tenant.
     Tenant(String),
+    /// Some tenant.
+    AnyTenant,
 }
 
 impl Role {
@@ -61,7 +65,7 @@ impl Role {
             | (Self::Operator, Action::Read | Action::Change)
             | (Self::Viewer, Action::Read) => true,
             (Self::Tenant(own), Action::Read | Action::Change) => {
-                matches!(owner, Owner::Tenant(tenant) if tenant == own)
+                matches!(owner, Owner::Tenant(tenant) if tenant == own) || *owner == Owner::AnyTenant
             }
             (Self::Namespace(own), Action::Read | Action::Change) => {
                 matches!(owner, Owner::Namespace(namespace) if namespace == own)
@@ -84,8 +88,8 @@ pub fn allowed(action: Action, scope: Scope) -> &'static str {
         (Action::Change, Scope::Namespace(_) | Scope::NamespaceInBody(_)) => {
             "admin, operator, or the namespace's own"
         }
-        (Action::Read, Scope::Tenant(_)) => "admin, operator, viewer, or the tenant's own",
-        (Action::Change, Scope::Tenant(_)) => "admin, operator, or the tenant's own",
+        (Action::Read, Scope::Tenant(_) | Scope::AnyTenant) => "admin, operator, viewer, or the tenant's own",
+        (Action::Change, Scope::Tenant(_) | Scope::AnyTenant) => "admin, operator, or the tenant's own",
     }
 }
 
@@ -135,14 +139,15 @@ mod tests {
             Owner::Namespace("b".to_owned()),
             Owner::Tenant("a".to_owned()),
             Owner::Tenant("b".to_owned()),
+            Owner::AnyTenant,
         ];
         // Columns as above; r: read, c: change, f: force.
         for (role, may) in [
-            ("admin", ["rcf", "rcf", "rcf", "rcf", "rcf"]),
-            ("operator", ["rc", "rc", "rc", "rc", "rc"]),
-            ("viewer", ["r", "r", "r", "r", "r"]),
-            ("namespace:a", ["", "rc", "", "", ""]),
-            ("tenant:a", ["", "", "", "rc", ""]),
+            ("admin", ["rcf", "rcf", "rcf", "rcf", "rcf", "rcf"]),
+            ("operator", ["rc", "rc", "rc", "rc", "rc", "rc"]),
+            ("viewer", ["r", "r", "r", "r", "r", "r"]),
+            ("namespace:a", ["", "rc", "", "", "", ""]),
+            ("tenant:a", ["", "", "", "rc", "", "rc"]),
         ] {
             let role: Role = role.parse().expect("role");
             for (owner, may) in owners.iter().zip(may) {

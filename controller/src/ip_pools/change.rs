@@ -3,12 +3,12 @@
 //! A range is changed only where nobody has an address: what is taken out of it, and what a service's pool takes of its
 //! namespace's, has no lease in the very transaction that does it.
 
-use super::plan::{self, AddressPlan};
 use super::service::must_have_room;
 use super::show::{summary_of_namespace, summary_of_service};
 use super::{IpPoolError, IpPools, Stored, leases_of, namespace_pool, refuse_if_leased, service_pool};
 use crate::audit;
 use crate::auth::Caller;
+use crate::plan::{self, AddressPlan};
 use common::ipam::{NamespacePool, RangeSpec, ServicePool, Span};
 use common::pool_id::{PoolId, Scoped};
 use common::store::retry::{Attempts, seed};
@@ -91,9 +91,9 @@ impl IpPools {
             return Ok(Changed { before, after });
         }
         // While this is not done, what is known of all pools is not what is in the store.
-        let mut plan = AddressPlan::at(store, at, cached.take()).await?;
-        plan.remove(&before.span);
-        plan.must_be_free(&after.span)?;
+        let mut plan = AddressPlan::at::<IpPoolError>(store, at, cached.take()).await?;
+        plan.remove(before.span.range());
+        plan.must_be_free(after.span.range()).map_err(|taken| IpPoolError::overlap(&after.span, taken))?;
         let txn = txn.when(plan::unchanged(at)).then(plan::changed());
         let owner = PoolId::Namespace(id.clone());
         let txn = without_leases(store, txn, &owner, &minus(&before.span, &after.span)).await?;

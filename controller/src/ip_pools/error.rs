@@ -1,8 +1,9 @@
 //! Why a pool of a namespace or a service is not made, shown or deleted.
 
+use crate::plan::{Owner, Taken};
 use common::ipam::{AddressPoolError, Span};
 use common::name::PodText;
-use common::pool_id::{PoolId, Scoped};
+use common::pool_id::Scoped;
 use common::store::StoreError;
 use common::store::record::RecordError;
 use common::store::retry::IsConflict;
@@ -26,13 +27,13 @@ pub enum IpPoolError {
     #[error("service pool {0} exists already; `coilctl svcpool show {shown}` shows it", shown = args(.0))]
     ServicePoolExists(Scoped),
     /// An address is in another pool already.
-    #[error("{}-{} overlaps {range} of {}; an address belongs to one pool only", .span.start, .span.end, owner(.pool))]
+    #[error("{}-{} overlaps {range} of {owner}; an address belongs to one pool only", .span.start, .span.end)]
     Overlap {
         /// The range asked for.
         span: Span,
-        /// The other pool.
-        pool: PoolId,
-        /// Its range.
+        /// Whose the other range is.
+        owner: Owner,
+        /// The other range.
         range: String,
     },
     /// An address is in another service's pool already.
@@ -103,6 +104,12 @@ pub enum IpPoolError {
     },
 }
 
+impl IpPoolError {
+    pub(super) fn overlap(span: &Span, Taken { range, owner }: Taken) -> Self {
+        Self::Overlap { span: *span, owner, range }
+    }
+}
+
 /// A pool as coilctl is told it.
 fn args(id: &Scoped) -> String {
     format!("{} {}", id.namespace, id.name)
@@ -111,13 +118,5 @@ fn args(id: &Scoped) -> String {
 impl IsConflict for IpPoolError {
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Store(StoreError::Conflict))
-    }
-}
-
-/// A pool of either kind, for a person.
-fn owner(pool: &PoolId) -> String {
-    match pool {
-        PoolId::Coil(name) => format!("pool {name}"),
-        PoolId::Namespace(scoped) => format!("namespace pool {scoped}"),
     }
 }

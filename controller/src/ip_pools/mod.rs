@@ -1,6 +1,5 @@
 //! The pools of namespaces and services: made, shown and deleted.
 //!
-//! * [`plan`]: whose every range is, for the check of overlap
 //! * [`namespace`], [`service`], [`change`]: everything that writes
 //! * [`view`]: what is shown, computed from the leases
 //! * [`show`], [`map`]: what operators see besides
@@ -16,7 +15,6 @@ mod change;
 mod error;
 mod map;
 mod namespace;
-mod plan;
 mod service;
 mod show;
 mod view;
@@ -24,26 +22,23 @@ mod view;
 pub use change::Change;
 pub use error::IpPoolError;
 
+use crate::plan::PlanCache;
 use common::ipam::{Family, NamespacePool, ServicePool, Span, UnitRun};
 use common::pool_id::{PoolId, Scoped};
 use common::store::record::{self, Lease};
 use common::store::{Entry, KeyRange, Revision, Store, keys};
-use plan::AddressPlan;
 use std::sync::Arc;
-use tokio::sync::Mutex;
 
 /// The pools of namespaces and services.
 pub struct IpPools {
     store: Arc<dyn Store>,
-    /// What was read of all pools last. Whoever holds the lock is the only one of this controller to change a pool of
-    /// a namespace: at the same instant they would only fail each other's comparisons.
-    plan: Mutex<Option<AddressPlan>>,
+    plan: PlanCache,
 }
 
 impl IpPools {
     /// The pools in a store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, plan: Mutex::new(None) }
+    pub fn new(store: Arc<dyn Store>, plan: PlanCache) -> Self {
+        Self { store, plan }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Pools of namespaces.
 
-use super::plan::{self, AddressPlan};
 use super::view::{self, Known};
 use super::{IpPoolError, IpPools, Stored, namespace_pool, refuse_if_leased};
 use crate::audit;
 use crate::auth::Caller;
+use crate::plan::{self, AddressPlan};
 use common::ipam::NamespacePool;
 use common::name::PodText;
 use common::pool_id::{PoolId, Scoped};
@@ -40,8 +40,8 @@ impl IpPools {
             return Err(IpPoolError::NamespacePoolExists(id.clone()));
         }
         let known = cached.take();
-        let plan = cached.insert(AddressPlan::at(store, revision, known).await?);
-        plan.must_be_free(&pool.span)?;
+        let plan = cached.insert(AddressPlan::at::<IpPoolError>(store, revision, known).await?);
+        plan.must_be_free(pool.span.range()).map_err(|taken| IpPoolError::overlap(&pool.span, taken))?;
         let txn = Txn::new()
             .when(plan::unchanged(revision))
             .when(Compare::Absent(key.clone()))
@@ -115,7 +115,7 @@ impl IpPools {
         let written = store.txn(txn).await?;
         if let Some(plan) = cached.take_if(|plan| plan.is_of(at)) {
             let mut plan = plan.written_at(written);
-            plan.remove(&pool.span);
+            plan.remove(pool.span.range());
             *cached = Some(plan);
         }
         Ok(pool)

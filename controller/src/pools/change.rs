@@ -10,6 +10,7 @@ use crate::auth::Caller;
 use crate::error::Error;
 use common::ipam::{Family, NamespacePool, Pool, Range, Unit, UnitRun};
 use common::name::{NodeName, PoolName};
+use common::store::record::melange::PublicBlock;
 use common::store::record::{self, Lease, Plan};
 use common::store::retry::{Attempts, seed};
 use common::store::{Compare, KeyRange, Op, Revision, Store, Txn, keys, list_all};
@@ -101,6 +102,7 @@ async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Chang
     let others = all(store).await?;
     rules::no_overlap(&pool.subnets, others.iter().map(|other| (&other.name, &other.pool)))?;
     no_namespace_pool(store, &pool.subnets).await?;
+    no_public_block(store, &pool.subnets).await?;
     let txn = Txn::new()
         .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
         .when(Compare::Absent(keys::pool(name)))
@@ -128,6 +130,7 @@ async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Res
     let others = others.iter().filter(|other| other.name != *name);
     rules::no_overlap(&[subnet], others.map(|other| (&other.name, &other.pool)))?;
     no_namespace_pool(store, &[subnet]).await?;
+    no_public_block(store, &[subnet]).await?;
     let txn = Txn::new()
         .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
         .when(Compare::ModRevision(keys::pool(name), revision))
@@ -197,6 +200,18 @@ async fn no_namespace_pool(store: &dyn Store, subnets: &[IpNet]) -> Result<(), E
         let range = span.range();
         if let Some(subnet) = subnets.iter().find(|subnet| Range::of_net(**subnet).overlaps(&range)) {
             return Err(Error::OverlapsNamespacePool { subnet: *subnet, pool, range });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the subnets share no address with a tenant's public block.
+async fn no_public_block(store: &dyn Store, subnets: &[IpNet]) -> Result<(), Error> {
+    for entry in list_all(store, &keys::melange::public_blocks()).await?.items {
+        let PublicBlock { cidr, tenant, .. } = record::decode(&entry.key, &entry.value)?;
+        let range = Range::of_net(cidr);
+        if let Some(subnet) = subnets.iter().find(|subnet| Range::of_net(**subnet).overlaps(&range)) {
+            return Err(Error::OverlapsPublicBlock { subnet: *subnet, tenant, cidr });
         }
     }
     Ok(())

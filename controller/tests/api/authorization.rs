@@ -3,6 +3,7 @@
 
 use crate::fixture::{Api, ip, node};
 use crate::log::Log;
+use crate::melange::world::furnish;
 use axum::body::Body;
 use axum::http::{Request, header};
 use common::server::Peer;
@@ -19,6 +20,186 @@ use tokio::sync::watch;
 /// What each route does, written down once more: `public`, `read`, `change` or `force`, and whether it belongs to a
 /// namespace or a tenant. Then a body that it accepts, if it takes one.
 fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
+    let mut table = operators();
+    table.extend(tenants());
+    table
+}
+
+/// The same of the tenants' API.
+fn tenants() -> BTreeMap<&'static str, (&'static str, Value)> {
+    let none = Value::Null;
+    let nat =
+        |block: &str, address: &str| json!({"ip_addresses": [{"ip_block_id": block, "ip_address": address}]});
+    BTreeMap::from([
+        ("GET /", ("public", none.clone())),
+        ("GET /v0.1", ("public", none.clone())),
+        ("GET /extensions", ("public", none.clone())),
+        ("GET /extensions/{alias}", ("public", none.clone())),
+        ("GET /v0.1/extensions", ("public", none.clone())),
+        ("GET /v0.1/extensions/{alias}", ("public", none.clone())),
+        ("GET /v0.1/ipam/allocated_ip_addresses", ("read", none.clone())),
+        ("GET /v0.1/ipam/instances/{instance_id}/ip_addresses", ("read", none.clone())),
+        ("GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks", ("read tenant", none.clone())),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/ip_blocks",
+            ("change tenant", json!({"ip_block": {"type": "private", "cidr": "10.77.0.0/24"}})),
+        ),
+        ("GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}", ("read tenant", none.clone())),
+        (
+            "PUT /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}",
+            ("change tenant", json!({"ip_block": {"network_id": "other"}})),
+        ),
+        ("DELETE /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}", ("change tenant", none.clone())),
+        ("GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/subnets", ("read tenant", none.clone())),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/subnets",
+            ("change tenant", json!({"subnet": {"cidr": "10.201.0.64/26"}})),
+        ),
+        ("GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/usage", ("read tenant", none.clone())),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_addresses",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_addresses",
+            ("change tenant", json!({"ip_address": {}})),
+        ),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_addresses/{address}",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "DELETE /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_addresses/{address}",
+            ("change tenant", none.clone()),
+        ),
+        (
+            "PUT /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_addresses/{address}/restore",
+            ("change tenant", none.clone()),
+        ),
+        ("GET /v0.1/ipam/tenants/{tenant_id}/allocated_ip_addresses", ("read tenant", none.clone())),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/instances/{instance_id}/ip_addresses",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_routes",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_routes",
+            ("change tenant", json!({"ip_route": {"destination": "10.9.9.9", "gateway": "10.1.0.1"}})),
+        ),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_routes/{id}",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "PUT /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_routes/{id}",
+            ("change tenant", json!({"ip_route": {"gateway": "10.1.0.9"}})),
+        ),
+        (
+            "DELETE /v0.1/ipam/tenants/{tenant_id}/ip_blocks/{ip_block_id}/ip_routes/{id}",
+            ("change tenant", none.clone()),
+        ),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/networks/{network_id}/interfaces/{interface_id}/ip_allocations",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/networks/{network_id}/interfaces/{interface_id}/ip_allocations",
+            ("change tenant", json!({"network": {}})),
+        ),
+        (
+            "DELETE /v0.1/ipam/tenants/{tenant_id}/networks/{network_id}/interfaces/{interface_id}/ip_allocations",
+            ("change tenant", none.clone()),
+        ),
+        (
+            "GET /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_globals",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "POST /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_globals",
+            ("change tenant", nat("<public>", "203.0.<n>.10")),
+        ),
+        (
+            "DELETE /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_globals",
+            ("change tenant", none.clone()),
+        ),
+        (
+            "DELETE /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_globals/{inside_globals_address}",
+            ("change tenant", none.clone()),
+        ),
+        (
+            "GET /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_locals",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "POST /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_locals",
+            ("change tenant", nat("<block>", "10.<n>.0.20")),
+        ),
+        (
+            "DELETE /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_locals",
+            ("change tenant", none.clone()),
+        ),
+        (
+            "DELETE /v0.1/ipam/ip_blocks/{ip_block_id}/ip_addresses/{address}/inside_locals/{inside_locals_address}",
+            ("change tenant", none.clone()),
+        ),
+        ("GET /v0.1/ipam/tenants/{tenant_id}/policies", ("read tenant", none.clone())),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/policies",
+            ("change tenant", json!({"policy": {"name": "new"}})),
+        ),
+        ("GET /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}", ("read tenant", none.clone())),
+        (
+            "PUT /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}",
+            ("change tenant", json!({"policy": {"name": "new"}})),
+        ),
+        ("DELETE /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}", ("change tenant", none.clone())),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_ranges",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_ranges",
+            ("change tenant", json!({"ip_range": {"offset": 3, "length": 1}})),
+        ),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_ranges/{id}",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "PUT /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_ranges/{id}",
+            ("change tenant", json!({"ip_range": {"length": 7}})),
+        ),
+        (
+            "DELETE /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_ranges/{id}",
+            ("change tenant", none.clone()),
+        ),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_octets",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "POST /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_octets",
+            ("change tenant", json!({"ip_octet": {"octet": 9}})),
+        ),
+        (
+            "GET /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_octets/{id}",
+            ("read tenant", none.clone()),
+        ),
+        (
+            "PUT /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_octets/{id}",
+            ("change tenant", json!({"ip_octet": {"octet": 9}})),
+        ),
+        (
+            "DELETE /v0.1/ipam/tenants/{tenant_id}/policies/{policy_id}/unusable_ip_octets/{id}",
+            ("change tenant", none),
+        ),
+    ])
+}
+
+fn operators() -> BTreeMap<&'static str, (&'static str, Value)> {
     let none = Value::Null;
     let pool = json!({
         "name": "new", "namespace": "{namespace}", "subnet": "172.16.0.0/24", "cidr": "172.16.0.128/25",
@@ -97,6 +278,8 @@ const ROLES: [&str; 5] = ["admin", "operator", "viewer", "namespace:own", "tenan
 struct Guarded {
     api: Api,
     tokens: BTreeMap<&'static str, String>,
+    /// Ids of what the tenants `own` and `other` have.
+    ids: [BTreeMap<&'static str, String>; 2],
 }
 
 impl Guarded {
@@ -131,7 +314,42 @@ impl Guarded {
             });
             api.ok(200, "POST", "/serviceIPPool", &service.to_string()).await;
         }
-        Self { api, tokens: made.into_iter().map(|(role, new)| (role, new.token)).collect() }
+        let ids = [furnish(&api, "own", 1).await, furnish(&api, "other", 2).await];
+        Self { api, tokens: made.into_iter().map(|(role, new)| (role, new.token)).collect(), ids }
+    }
+
+    /// The path or body with its parameters filled in.
+    fn fill(&self, text: &str, path: &str, own: bool) -> String {
+        let ids = &self.ids[usize::from(!own)];
+        if !path.starts_with("/v0.1/ipam") {
+            return fill(text, own);
+        }
+        let (block, address) = match path {
+            path if path.ends_with("/subnets") => ("<parent>", "10.<n>.0.5"),
+            path if path.contains("inside_locals") => ("<public>", "203.0.<n>.9"),
+            path if path.ends_with("/restore") => ("<block>", "10.<n>.0.6"),
+            _ => ("<block>", "10.<n>.0.5"),
+        };
+        let id = match path {
+            path if path.contains("ranges") => "<range>",
+            path if path.contains("octets") => "<octet>",
+            _ => "<route>",
+        };
+        let text = [
+            ("{tenant_id}", "<tenant>"),
+            ("{ip_block_id}", block),
+            ("{address}", address),
+            ("{id}", id),
+            ("{policy_id}", "<policy>"),
+            ("{network_id}", "net"),
+            ("{interface_id}", "<interface>"),
+            ("{instance_id}", "vm"),
+            ("{inside_globals_address}", "203.0.<n>.9"),
+            ("{inside_locals_address}", "10.<n>.0.5"),
+        ]
+        .into_iter()
+        .fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+        crate::melange::world::fill(ids, &text)
     }
 
     /// The status that a request over TCP gets, with a token or without one.
@@ -157,6 +375,7 @@ impl Guarded {
 fn fill(text: &str, own: bool) -> String {
     let whose = if own { "own" } else { "other" };
     let filled = text.replace("{pool}", "p").replace("{node}", "n").replace("{address}", "10.11.0.3");
+    let filled = filled.replace("{alias}", "block-usage");
     let filled = filled.replace("{net}", if own { "17" } else { "18" });
     let name =
         if text.starts_with("/serviceIPPool") || text.starts_with("/v1/svcpools") { "svc" } else { "free" };
@@ -172,6 +391,7 @@ async fn every_route_and_every_role() {
     for name in table.keys() {
         assert!(known.iter().any(|known| known == name), "{name} is not served any more");
     }
+    let mut unchanged: Option<Guarded> = None;
     for name in &known {
         let (does, body) =
             table.get(name.as_str()).unwrap_or_else(|| panic!("{name} is missing in this test"));
@@ -184,15 +404,22 @@ async fn every_route_and_every_role() {
                 (*does).to_owned()
             };
             for role in ROLES.into_iter().map(Some).chain([None]) {
-                let guarded = Guarded::new().await;
+                // What was changed is not used again.
+                let guarded = match unchanged.take() {
+                    Some(guarded) => guarded,
+                    None => Guarded::new().await,
+                };
                 if method == "DELETE" && path.ends_with("/disabled") {
                     guarded.api.ok(200, "PUT", &fill(path, *own), "").await;
                 }
                 let before = guarded.api.revision().await;
                 log.take();
-                let token = role.map(|role| guarded.tokens[role].as_str());
-                let body: Value = serde_json::from_str(&fill(&body.to_string(), *own)).expect("JSON");
-                let (status, answer) = guarded.call(method, &fill(path, *own), &body, token).await;
+                let token = role.map(|role| guarded.tokens[role].clone());
+                let token = token.as_deref();
+                let body = guarded.fill(&body.to_string(), path, *own);
+                let body: Value = serde_json::from_str(&body).expect("JSON");
+                let (status, answer) =
+                    guarded.call(method, &guarded.fill(path, path, *own), &body, token).await;
                 let text = log.take();
                 let told = Log::audit(&text);
                 let what = format!("{name} ({does}) by {role:?}: {status} {answer}");
@@ -214,14 +441,24 @@ async fn every_route_and_every_role() {
                         assert!(sides[0] != sides[1] && sides.iter().all(|side| !side.is_empty()), "{line}");
                     }
                 } else {
-                    assert_eq!(status, if role.is_some() { 403 } else { 401 }, "{what}");
-                    assert_eq!(answer["status"], status, "{what}");
+                    let refused = match role {
+                        None => 401,
+                        // What is another tenant's is not there.
+                        Some("tenant:own") if does.ends_with(" tenant other") => 404,
+                        Some(_) => 403,
+                    };
+                    assert_eq!(status, refused, "{what}");
+                    let code =
+                        answer.as_object().into_iter().flatten().find_map(|(_, fault)| fault.get("code"));
+                    assert_eq!(code.unwrap_or(&answer["status"]), status, "{what}");
                     assert_eq!(guarded.api.revision().await, before, "{what}: something changed");
                     assert!(told.is_empty(), "{what}: {text}");
                 }
                 if let Some(token) = token {
                     assert!(!text.contains(&token[5..]), "{what}: the log has the token: {text}");
                 }
+                let is_unchanged = guarded.api.revision().await == before && !path.ends_with("/disabled");
+                unchanged = is_unchanged.then_some(guarded);
             }
         }
     }

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 async fn unknown_paths_and_wrong_methods() {
     let api = Api::new().await;
     for path in
-        ["/", "/v1", "/v1/", "/v1/pool", "/v1/pools/", "/v1/pools/a/b", "/v2/pools", "/v1/pools/a/subnets/x"]
+        ["/v1", "/v1/", "/v1/pool", "/v1/pools/", "/v1/pools/a/b", "/v2/pools", "/v1/pools/a/subnets/x"]
     {
         api.fails(404, "GET", path, "", &["nothing at this path"]).await;
     }

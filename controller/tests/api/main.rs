@@ -5,10 +5,14 @@ mod addresses;
 mod authorization;
 mod check;
 mod description;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fixture;
 mod http;
 mod ip_pools;
 mod log;
+#[cfg(feature = "etcd")]
+mod melange;
 mod namespaces;
 mod nodes;
 mod pools;

@@ -15,13 +15,29 @@ const NODES: u32 = 300;
 const BLOCKS: u32 = 20;
 
 /// A store that counts what is read from it.
-struct Counted {
+pub(crate) struct Counted {
     store: Embedded,
     calls: AtomicUsize,
     entries: AtomicUsize,
 }
 
 impl Counted {
+    pub(crate) async fn new() -> Arc<Self> {
+        let store = Embedded::in_memory().await.expect("store");
+        Arc::new(Self { store, calls: AtomicUsize::new(0), entries: AtomicUsize::new(0) })
+    }
+
+    /// Counts from 0 again.
+    pub(crate) fn reset(&self) {
+        self.calls.store(0, Ordering::Relaxed);
+        self.entries.store(0, Ordering::Relaxed);
+    }
+
+    /// How many calls, and how many entries they read.
+    pub(crate) fn counted(&self) -> (usize, usize) {
+        (self.calls.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))
+    }
+
     fn add(&self, entries: usize) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_add(entries, Ordering::Relaxed);
@@ -98,9 +114,7 @@ async fn fill(api: &Api) {
 
 #[tokio::test]
 async fn reads_are_bounded_by_what_is_shown() {
-    let embedded = Embedded::in_memory().await.expect("store");
-    let store =
-        Arc::new(Counted { store: embedded, calls: AtomicUsize::new(0), entries: AtomicUsize::new(0) });
+    let store = Counted::new().await;
     let api = Api::on(store.clone());
     fill(&api).await;
     for (path, calls, entries) in [
@@ -117,10 +131,9 @@ async fn reads_are_bounded_by_what_is_shown() {
         // Only this one reads all of a pool: each lease and each mirror of it once.
         ("/v1/pools/default", 310, 12_001),
     ] {
-        store.calls.store(0, Ordering::Relaxed);
-        store.entries.store(0, Ordering::Relaxed);
+        store.reset();
         api.ok(200, "GET", path, "").await;
-        let (called, read) = (store.calls.load(Ordering::Relaxed), store.entries.load(Ordering::Relaxed));
+        let (called, read) = store.counted();
         assert!(called <= calls && read <= entries, "{path}: {called} calls for {read} entries");
     }
     let usage = api.ok(200, "GET", "/v1/pools/default", "").await["usage"][0].clone();

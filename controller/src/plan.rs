@@ -1,34 +1,70 @@
-//! Whose every range is. The ranges of all pools are disjoint, so that the neighbours of a range tell whether it
-//! overlaps any of them.
+//! Whose every range is. The ranges of all pools and public blocks are disjoint, so that the neighbours of a range tell
+//! whether it overlaps any of them.
 //!
-//! Every change of any pool's addresses writes the key `plan`. What was read stays true as long as the revision of
+//! Every change of any of these addresses writes the key `plan`. What was read stays true as long as the revision of
 //! that key is the one from before the reading; so it is kept between requests, and the revision compared.
 
-use super::IpPoolError;
 use common::ipam::{Family, NamespacePool, Pool, Range, Span};
+use common::name::TenantId;
 use common::pool_id::{PoolId, Scoped};
-use common::store::record::{self, Plan};
-use common::store::{Compare, Op, Revision, Store, keys, list_all};
+use common::store::record::melange::PublicBlock;
+use common::store::record::{self, Plan, RecordError};
+use common::store::{Compare, Op, Revision, Store, StoreError, keys, list_all};
+use ipnet::IpNet;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::Mutex;
 
-/// The ranges of all pools as of one revision of `plan`.
+/// What was read last. Whoever holds the lock is the only one of this controller to change what it is about: at the same
+/// instant they would only fail each other's comparisons.
+pub type PlanCache = Arc<Mutex<Option<AddressPlan>>>;
+
+/// Whose a range is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A pool's.
+    Pool(PoolId),
+    /// A public block's.
+    Tenant(TenantId),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(PoolId::Coil(name)) => write!(f, "pool {name}"),
+            Self::Pool(PoolId::Namespace(scoped)) => write!(f, "namespace pool {scoped}"),
+            Self::Tenant(tenant) => write!(f, "a public block of tenant {tenant}"),
+        }
+    }
+}
+
+/// A range that has some of the addresses asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The range, for a person.
+    pub range: String,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// The ranges as of one revision of `plan`.
 #[derive(Debug, Default)]
-pub(super) struct AddressPlan {
+pub struct AddressPlan {
     revision: Revision,
     /// How often the store had gone back to an earlier state when it was read: its revisions mean something else since.
     rewinds: u64,
     /// First address → last address, owner, and the range for a person.
-    ranges: BTreeMap<(Family, u128), (u128, PoolId, String)>,
+    ranges: BTreeMap<(Family, u128), (u128, Owner, String)>,
 }
 
 impl AddressPlan {
     /// What `cached` knows if it is of this revision of `plan`; else all pools are read, which must happen after the
     /// revision was.
-    pub(super) async fn at(
-        store: &dyn Store,
-        revision: Revision,
-        cached: Option<Self>,
-    ) -> Result<Self, IpPoolError> {
+    pub(crate) async fn at<E>(store: &dyn Store, revision: Revision, cached: Option<Self>) -> Result<Self, E>
+    where
+        E: From<StoreError> + From<RecordError>,
+    {
         let rewinds = store.rewinds();
         let current = |cached: &Self| cached.revision == revision && cached.rewinds == rewinds;
         if let Some(cached) = cached.filter(current) {
@@ -39,7 +75,7 @@ impl AddressPlan {
             let Some(name) = keys::parse_pool(&entry.key) else { continue };
             let pool: Pool = record::decode(&entry.key, &entry.value)?;
             for subnet in pool.subnets {
-                plan.put(Range::of_net(subnet), name.clone().into(), subnet.to_string());
+                plan.put(Range::of_net(subnet), Owner::Pool(name.clone().into()), subnet.to_string());
             }
         }
         for entry in list_all(store, &keys::namespace_pools()).await?.items {
@@ -47,62 +83,70 @@ impl AddressPlan {
             let pool: NamespacePool = record::decode(&entry.key, &entry.value)?;
             plan.add(&id, &pool.span);
         }
+        for entry in list_all(store, &keys::melange::public_blocks()).await?.items {
+            let PublicBlock { cidr, tenant, .. } = record::decode(&entry.key, &entry.value)?;
+            plan.add_block(&tenant, cidr);
+        }
         Ok(plan)
     }
 
-    /// Refuses a range that has addresses of a pool.
-    pub(super) fn must_be_free(&self, span: &Span) -> Result<(), IpPoolError> {
-        let range = span.range();
+    /// Refuses a range of which something is somebody's.
+    pub(crate) fn must_be_free(&self, range: Range) -> Result<(), Taken> {
         let last_at_or_before = self.ranges.range(..=(range.family(), range.last())).next_back();
         match last_at_or_before {
-            Some(((family, _), (last, pool, shown)))
+            Some(((family, _), (last, owner, shown)))
                 if *family == range.family() && *last >= range.first() =>
             {
-                Err(IpPoolError::Overlap { span: *span, pool: pool.clone(), range: shown.clone() })
+                Err(Taken { range: shown.clone(), owner: owner.clone() })
             }
             _ => Ok(()),
         }
     }
 
     /// Adds the range of a namespace's pool.
-    pub(super) fn add(&mut self, id: &Scoped, span: &Span) {
-        self.put(span.range(), PoolId::Namespace(id.clone()), format!("{}-{}", span.start, span.end));
+    pub(crate) fn add(&mut self, id: &Scoped, span: &Span) {
+        let owner = Owner::Pool(PoolId::Namespace(id.clone()));
+        self.put(span.range(), owner, format!("{}-{}", span.start, span.end));
     }
 
-    /// Removes the range of a namespace's pool.
-    pub(super) fn remove(&mut self, span: &Span) {
-        let range = span.range();
+    /// Adds a public block.
+    pub(crate) fn add_block(&mut self, tenant: &TenantId, cidr: IpNet) {
+        self.put(Range::of_net(cidr), Owner::Tenant(tenant.clone()), cidr.to_string());
+    }
+
+    /// Removes a range.
+    pub(crate) fn remove(&mut self, range: Range) {
         self.ranges.remove(&(range.family(), range.first()));
     }
 
     /// Whether this is what was read at a revision of `plan`.
-    pub(super) fn is_of(&self, revision: Revision) -> bool {
+    pub(crate) fn is_of(&self, revision: Revision) -> bool {
         self.revision == revision
     }
 
     /// All of it is true as of this revision, at which this very controller wrote `plan`.
-    pub(super) fn written_at(mut self, revision: Revision) -> Self {
+    pub(crate) fn written_at(mut self, revision: Revision) -> Self {
         self.revision = revision;
         self
     }
 
-    fn put(&mut self, range: Range, pool: PoolId, shown: String) {
-        self.ranges.insert((range.family(), range.first()), (range.last(), pool, shown));
+    fn put(&mut self, range: Range, owner: Owner, shown: String) {
+        self.ranges.insert((range.family(), range.first()), (range.last(), owner, shown));
     }
 }
 
 /// The revision of `plan`, 0 if there is none yet.
-pub(super) async fn revision(store: &dyn Store) -> Result<Revision, IpPoolError> {
+pub(crate) async fn revision(store: &dyn Store) -> Result<Revision, StoreError> {
     Ok(store.get(keys::PLAN).await?.map_or(0, |entry| entry.mod_revision))
 }
 
 /// That no pool's addresses have changed.
-pub(super) fn unchanged(revision: Revision) -> Compare {
+pub(crate) fn unchanged(revision: Revision) -> Compare {
     Compare::ModRevision(keys::PLAN.to_owned(), revision)
 }
 
 /// That some pool's addresses change.
-pub(super) fn changed() -> Op {
+pub(crate) fn changed() -> Op {
     Op::Put(keys::PLAN.to_owned(), record::encode(&Plan {}))
 }
 
@@ -135,9 +179,9 @@ mod tests {
             ("0.0.0.0", "0.0.0.9", true),
             ("::6", "::9", true),
         ] {
-            assert_eq!(plan.must_be_free(&span(start, end)).is_ok(), free, "{start}-{end}");
+            assert_eq!(plan.must_be_free(span(start, end).range()).is_ok(), free, "{start}-{end}");
         }
-        plan.remove(&span("10.0.0.5", "10.0.0.9"));
-        assert!(plan.must_be_free(&span("10.0.0.1", "10.0.0.19")).is_ok());
+        plan.remove(span("10.0.0.5", "10.0.0.9").range());
+        assert!(plan.must_be_free(span("10.0.0.1", "10.0.0.19").range()).is_ok());
     }
 }

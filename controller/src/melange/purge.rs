@@ -1,0 +1,104 @@
+//! Deallocated addresses can be given again when their days are over. All controllers look for such addresses; the one
+//! that makes the key `melange/purge` does the work, and the key goes by itself, so that a controller that ends in
+//! between holds nobody up. Every removal is a transaction of its own: what is left is done the next time.
+
+use super::read::StoredAddress;
+use super::{Melange, MelangeError};
+use crate::paging::read_all;
+use common::clock::now_millis;
+use common::error::chain;
+use common::store::keys::melange as keys;
+use common::store::melange::{Place, remove};
+use common::store::record::melange::Mark;
+use common::store::retry::{Attempts, seed};
+use common::store::{Compare, Op, StoreError, Txn, record};
+use std::time::Duration;
+
+/// How often what is due is removed, by all controllers together.
+pub const INTERVAL: Duration = Duration::from_mins(1);
+/// How often each of them asks whether it is time.
+const PAUSE: Duration = Duration::from_secs(15);
+/// How many addresses are read at once.
+const READ: usize = 200;
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+
+impl Melange {
+    /// Removes what is due again and again, until this is dropped.
+    pub async fn keep_purging(&self) {
+        // What is due can wait until the program has begun to serve.
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            match self.purge_alone().await {
+                Ok(Some(0) | None) => {}
+                Ok(Some(removed)) => tracing::info!(removed, "deallocated addresses can be given again"),
+                Err(error) => tracing::warn!(error = chain(&error), "not all that is due was removed"),
+            }
+        }
+    }
+
+    /// Removes what is due, unless another controller did it within the interval. Answers how much that was.
+    pub async fn purge_alone(&self) -> Result<Option<u64>, MelangeError> {
+        let ttl = self.store.grant_ttl(INTERVAL - Duration::from_secs(5)).await?;
+        let mark = Op::PutWithTtl(keys::PURGE.to_owned(), record::encode(&Mark {}), ttl);
+        match self.store.txn(Txn::new().when(Compare::Absent(keys::PURGE.to_owned())).then(mark)).await {
+            Ok(_) => self.purge(now_millis()).await.map(Some),
+            Err(StoreError::Conflict) => {
+                self.store.revoke_ttl(ttl).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes the addresses of which the days are over at a time. Answers how many.
+    pub async fn purge(&self, now: u64) -> Result<u64, MelangeError> {
+        let kept = u64::from(self.settings.keep_deallocated_ips_days) * DAY;
+        let Some(until) = now.checked_sub(kept) else { return Ok(0) };
+        let (mut range, mut removed) = (keys::due_until(until), 0);
+        loop {
+            let page = self.store.list_keys(&range, READ).await?;
+            let places = page.items.iter().filter_map(|key| keys::parse_due(key));
+            let places = places.map(|(block, address)| Place { block, address });
+            let outcomes = read_all(places.map(|place| self.remove_if(place, Some(until)))).await?;
+            removed += outcomes.into_iter().map(u64::from).sum::<u64>();
+            match page.items.last().filter(|_| page.more) {
+                Some(last) => range = range.after(last),
+                None => return Ok(removed),
+            }
+        }
+    }
+
+    /// Removes an address if it is deallocated since that time or before, or whatever it is; answers whether it was
+    /// there.
+    pub(super) async fn remove_if(
+        &self,
+        place: Place,
+        freed_until: Option<u64>,
+    ) -> Result<bool, MelangeError> {
+        let mut attempts = Attempts::new(seed(place.block));
+        loop {
+            match self.try_remove(place, freed_until).await {
+                Ok(removed) => return Ok(removed),
+                Err(error) => attempts.after(error).await?,
+            }
+        }
+    }
+
+    async fn try_remove(&self, place: Place, freed_until: Option<u64>) -> Result<bool, MelangeError> {
+        let StoredAddress { entry, record, .. } = match self.address(place).await {
+            Err(MelangeError::NotFound(_)) => return Ok(false),
+            found => found?,
+        };
+        let is_due = |until| record.freed.is_some_and(|freed| freed <= until);
+        if !freed_until.is_none_or(is_due) {
+            return Ok(false);
+        }
+        self.part_from_all(place).await?;
+        let mut txn = remove(place, &entry, &record);
+        if record.freed.is_none() {
+            txn = self.unplug(txn, record.interface.as_ref()).await?;
+        }
+        self.store.txn(txn).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,177 @@
+//! What is read of the store: records by their ids, and pages of lists in the order of ids.
+
+use super::{Kind, Melange, MelangeError};
+use common::name::TenantId;
+use common::store::keys::melange::{self as keys, List};
+use common::store::melange::Place;
+use common::store::record;
+use common::store::record::melange::{Address, Block, Listed, Owned, Owner};
+use common::store::{Entry, KeyRange, Revision, StoreError};
+use serde::de::DeserializeOwned;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// How many single keys are read at once: no more operations fit a transaction of etcd.
+const AT_ONCE: usize = 100;
+
+/// What page of a list is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Items at most.
+    pub limit: usize,
+    /// The id of the last item that was seen.
+    pub marker: Option<Uuid>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// The marker of the next page, if there is one.
+    pub next: Option<Uuid>,
+}
+
+/// A block as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredBlock {
+    pub(super) tenant: TenantId,
+    pub(super) id: Uuid,
+    pub(super) block: Block,
+    pub(super) revision: Revision,
+    /// When it was made.
+    pub(super) since: Revision,
+}
+
+impl StoredBlock {
+    pub(super) fn key(&self) -> String {
+        keys::block(&self.tenant, self.id)
+    }
+
+    pub(super) fn owned(&self) -> Owned {
+        Owned { tenant: self.tenant.clone(), id: self.id }
+    }
+
+    fn parse(tenant: &TenantId, id: Uuid, entry: &Entry) -> Result<Self, MelangeError> {
+        let block = record::decode(&entry.key, &entry.value)?;
+        let (revision, since) = (entry.mod_revision, entry.create_revision);
+        Ok(Self { tenant: tenant.clone(), id, block, revision, since })
+    }
+}
+
+/// An address as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredAddress {
+    pub(super) place: Place,
+    pub(super) entry: Entry,
+    pub(super) record: Address,
+}
+
+/// What is after the page's marker in a list.
+fn rest(range: KeyRange, page: PageRequest) -> KeyRange {
+    match page.marker {
+        Some(marker) => KeyRange { from: format!("{}{marker}\0", range.from), to: range.to },
+        None => range,
+    }
+}
+
+impl Melange {
+    pub(super) async fn block(&self, tenant: &TenantId, id: Uuid) -> Result<StoredBlock, MelangeError> {
+        let entry = self.store.get(&keys::block(tenant, id)).await?;
+        StoredBlock::parse(tenant, id, &entry.ok_or(MelangeError::NotFound(Kind::Block))?)
+    }
+
+    /// A block, whoever has it.
+    pub(super) async fn block_of_anybody(&self, id: Uuid) -> Result<StoredBlock, MelangeError> {
+        let entry = self.store.get(&keys::owner(id)).await?.ok_or(MelangeError::NotFound(Kind::Block))?;
+        let Owner { tenant } = record::decode(&entry.key, &entry.value)?;
+        self.block(&tenant, id).await
+    }
+
+    /// Blocks that were found in an index; what is gone meanwhile is left out.
+    pub(super) async fn blocks_of(&self, owned: &[Owned]) -> Result<Vec<StoredBlock>, MelangeError> {
+        let keys = owned.iter().map(|owned| keys::block(&owned.tenant, owned.id)).collect();
+        let entries = self.entries(keys).await?;
+        let found = owned.iter().zip(entries).filter_map(|(owned, entry)| Some((owned, entry?)));
+        found.map(|(owned, entry)| StoredBlock::parse(&owned.tenant, owned.id, &entry)).collect()
+    }
+
+    /// An address, held or deallocated.
+    pub(super) async fn address(&self, place: Place) -> Result<StoredAddress, MelangeError> {
+        let entry = self.store.get(&place.key()).await?.ok_or(MelangeError::NotFound(Kind::Address))?;
+        let record = record::decode(&entry.key, &entry.value)?;
+        Ok(StoredAddress { place, entry, record })
+    }
+
+    /// Single keys.
+    async fn entries(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
+        let ranges: Vec<KeyRange> = keys.into_iter().map(KeyRange::key).collect();
+        let mut entries = Vec::with_capacity(ranges.len());
+        for ranges in ranges.chunks(AT_ONCE) {
+            let found = self.store.snapshot(ranges).await?.ranges;
+            entries.extend(found.into_iter().map(|mut range| range.pop()));
+        }
+        Ok(entries)
+    }
+
+    /// A page of records which are all of what a range has.
+    pub(super) async fn page<T: DeserializeOwned>(
+        &self,
+        range: KeyRange,
+        page: PageRequest,
+    ) -> Result<Page<(Uuid, T)>, MelangeError> {
+        let found = self.store.list(&rest(range, page), page.limit).await?;
+        let last = found.items.last().filter(|_| found.more);
+        let next = last.and_then(|last| keys::parse_id(&last.key));
+        let named = found.items.iter().filter_map(|entry| Some((keys::parse_id(&entry.key)?, entry)));
+        let records = named.map(|(id, entry)| Ok((id, record::decode(&entry.key, &entry.value)?)));
+        Ok(Page { items: records.collect::<Result<_, MelangeError>>()?, next })
+    }
+
+    /// A page of a list of addresses.
+    pub(super) async fn addresses(
+        &self,
+        list: List<'_>,
+        page: PageRequest,
+    ) -> Result<Page<StoredAddress>, MelangeError> {
+        let Page { items, next } = self.page::<Listed>(keys::list(list), page).await?;
+        let places: Vec<Place> = items
+            .iter()
+            .map(|(_, Listed { block, address })| Place { block: *block, address: *address })
+            .collect();
+        let entries = self.entries(places.iter().map(|place| place.key()).collect()).await?;
+        let found = items.iter().zip(places).zip(entries);
+        let found = found.filter_map(|(((id, _), place), entry)| Some((*id, place, entry?)));
+        let mut items = Vec::new();
+        for (id, place, entry) in found {
+            let record: Address = record::decode(&entry.key, &entry.value)?;
+            // It may have been deallocated, or have another holder, since the list was read.
+            if record.id == id && (record.freed.is_none() || matches!(list, List::Block(_))) {
+                items.push(StoredAddress { place, entry, record });
+            }
+        }
+        Ok(Page { items, next })
+    }
+
+    /// Addresses of which the places are known; those that are gone are left out.
+    pub(super) async fn addresses_at(&self, places: &[Place]) -> Result<Vec<StoredAddress>, MelangeError> {
+        let entries = self.entries(places.iter().map(|place| place.key()).collect()).await?;
+        let found = places.iter().zip(entries).filter_map(|(place, entry)| Some((*place, entry?)));
+        let read = found.map(|(place, entry)| {
+            let record = record::decode(&entry.key, &entry.value)?;
+            Ok(StoredAddress { place, entry, record })
+        });
+        read.collect()
+    }
+}
+
+/// The id in a path. What is no id names nothing.
+pub(super) fn id(text: &str, kind: Kind) -> Result<Uuid, MelangeError> {
+    text.parse().map_err(|_| MelangeError::NotFound(kind))
+}
+
+/// The address in a path. What is no address names nothing.
+pub(super) fn place(block: Uuid, address: &str) -> Result<Place, MelangeError> {
+    let address: IpAddr = address.parse().map_err(|_| MelangeError::NotFound(Kind::Address))?;
+    Ok(Place { block, address })
+}

@@ -1,0 +1,89 @@
+//! A real etcd server, of which each store has a prefix of its own.
+
+use common::store::Store;
+use common::store::etcd::{Etcd as EtcdStore, EtcdConfig};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{Instant, interval};
+
+/// A server that is killed when it is dropped.
+pub(crate) struct Etcd {
+    directory: TempDir,
+    port: u16,
+    peer_port: u16,
+    stores: AtomicU32,
+    process: Option<Child>,
+}
+
+impl Etcd {
+    pub(crate) async fn start() -> Self {
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let (one, other) = (free(), free());
+        let [port, peer_port] = [one, other].map(|listener| listener.local_addr().expect("address").port());
+        let directory = tempfile::tempdir().expect("directory");
+        let mut etcd = Self { directory, port, peer_port, stores: AtomicU32::new(0), process: None };
+        etcd.run().await;
+        etcd
+    }
+
+    /// Starts it on the data that it had.
+    pub(crate) async fn run(&mut self) {
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let (client, peer) = (url(self.port), url(self.peer_port));
+        let started = Command::new("etcd")
+            .args(["--name", "one", "--data-dir"])
+            .arg(self.directory.path().join("data"))
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("one={peer}"), "--unsafe-no-fsync", "--log-level", "error"])
+            // It votes for itself as soon as it is up.
+            .args(["--heartbeat-interval", "10", "--election-timeout", "50"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(started.expect("etcd is needed: apt-get install etcd-server"));
+        let (start, mut ticks) = (Instant::now(), interval(Duration::from_millis(20)));
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(30), "etcd does not answer");
+            ticks.tick().await;
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("killed");
+            process.wait().expect("gone");
+        }
+    }
+
+    fn connect(&self, prefix: u32) -> Arc<dyn Store> {
+        let endpoints = vec![format!("http://127.0.0.1:{}", self.port)];
+        let prefix = format!("/test/{prefix}/");
+        let request_timeout = Duration::from_secs(20);
+        let config = EtcdConfig { endpoints, prefix, request_timeout, ..EtcdConfig::default() };
+        Arc::new(EtcdStore::connect(&config).expect("valid"))
+    }
+
+    /// An empty store.
+    #[expect(clippy::unused_async, reason = "as the other stores are made")]
+    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        self.connect(self.stores.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The store that was made last, seen by another program.
+    pub(crate) fn same_store(&self) -> Arc<dyn Store> {
+        self.connect(self.stores.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
