@@ -5,6 +5,7 @@ use crate::identity::Identity;
 use common::error::chain;
 use common::wire::admin::{self, List};
 use common::wire::ip_pools;
+use common::wire::melange::Fault;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -13,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -183,6 +185,7 @@ impl Client {
         let late = |_| self.unreachable(format!("no answer within {:?}", self.timeout));
         let (status, body) = exchange.await.map_err(late)??;
         if status.is_success() {
+            let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
             let value =
                 serde_json::from_slice(&body).map_err(|error| self.not_understood(error.to_string()))?;
             return Ok((status, value));
@@ -190,9 +193,13 @@ impl Client {
         if let Ok(admin::Failure { error, .. }) = serde_json::from_slice(&body) {
             return Err(Failure::Refused { status, error });
         }
-        match serde_json::from_slice(&body) {
-            Ok(ip_pools::Failure { error }) => Err(Failure::Refused { status, error }),
-            Err(_) => Err(self.not_understood(format!("status {status}"))),
+        if let Ok(ip_pools::Failure { error }) = serde_json::from_slice(&body) {
+            return Err(Failure::Refused { status, error });
+        }
+        let faults: Result<BTreeMap<String, Fault>, _> = serde_json::from_slice(&body);
+        match faults.ok().and_then(|faults| faults.into_values().next()) {
+            Some(fault) => Err(Failure::Refused { status, error: fault.detail }),
+            None => Err(self.not_understood(format!("status {status}"))),
         }
     }
 
@@ -249,7 +256,7 @@ impl Client {
         Failure::Unreachable { server: self.server.clone(), reason }
     }
 
-    fn not_understood(&self, reason: String) -> Failure {
+    pub(crate) fn not_understood(&self, reason: String) -> Failure {
         Failure::NotUnderstood { server: self.server.clone(), reason }
     }
 }

@@ -5,6 +5,7 @@ mod apply;
 mod block;
 mod completions;
 mod drain;
+mod melange;
 mod node;
 mod nspool;
 mod pool;
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     /// Service pools: parts of namespace pools for the pods of a service
     #[command(subcommand)]
     Svcpool(svcpool::ServicePool),
+    /// What tenants have: blocks, subnets, addresses, policies and routes
+    #[command(subcommand)]
+    Melange(melange::Melange),
     /// Nodes: the machines on which a coild runs
     #[command(subcommand)]
     Node(node::Node),
@@ -49,6 +53,7 @@ impl Command {
             Self::Pool(pool) => pool.run(client, output).await,
             Self::Nspool(pool) => pool.run(client, output).await,
             Self::Svcpool(pool) => pool.run(client, output).await,
+            Self::Melange(melange) => melange.run(client, output).await,
             Self::Node(node) => node.run(client, output).await,
             Self::Block(block) => block.run(client, output).await,
             Self::Address(address) => address.run(client, output).await,

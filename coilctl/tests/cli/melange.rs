@@ -1,0 +1,73 @@
+//! `melange`: what tenants have, from create to delete.
+
+use crate::fixture::Controller;
+use serde_json::{Value, json};
+
+fn id(value: &Value) -> String {
+    value["id"].as_str().unwrap_or_else(|| panic!("no id: {value}")).to_owned()
+}
+
+#[test]
+fn from_create_to_delete() {
+    let controller = Controller::start();
+    assert_eq!(controller.ok("melange block list acme"), "no blocks\n");
+    let policy = id(&controller.json("melange policy create acme routers --description first"));
+    controller.ok(&format!("melange policy forbid-range acme {policy} --offset -3 --length 2"));
+    let shown = controller.json(&format!("melange policy forbid-octet acme {policy} 2"));
+    assert_eq!((&shown["ip_ranges"][0]["offset"], &shown["ip_octets"][0]["octet"]), (&json!(-3), &json!(2)));
+    let block = controller.json(&format!(
+        "melange block create acme --cidr 10.1.0.9/29 --network net1 --policy {policy} --dns1 192.0.2.53"
+    ));
+    assert_eq!((&block["cidr"], &block["dns1"]), (&json!("10.1.0.8/29"), &json!("192.0.2.53")));
+    let block = id(&block);
+    for expected in ["10.1.0.8", "10.1.0.10", "10.1.0.11", "10.1.0.12"] {
+        let given =
+            controller.json(&format!("melange address allocate acme {block} --interface i --device vm"));
+        assert_eq!(given["address"], expected);
+    }
+    let list = controller.ok(&format!("melange address list acme {block}"));
+    assert!(list.starts_with("ADDRESS    BLOCK") && list.lines().count() == 5, "{list}");
+    let shown = controller.ok(&format!("melange address deallocate acme {block} 10.1.0.10"));
+    assert_eq!(shown, "address 10.1.0.10 is deallocated\n");
+    for list in ["melange address allocated acme", "melange address allocated --device vm"] {
+        assert_eq!(controller.json(list).as_array().map(Vec::len), Some(3), "{list}");
+    }
+    let restored = controller.ok(&format!("melange address restore acme {block} 10.1.0.10"));
+    assert!(restored.contains("interface  i\n"), "{restored}");
+    let usage = controller.ok(&format!("melange block usage acme {block}"));
+    assert_eq!(usage, "total  4\nused   4\nfree   0\n");
+    let route = controller
+        .json(&format!("melange route create acme {block} --destination 192.168.0.0/16 --gateway 10.1.0.9"));
+    let route = id(&route);
+    assert!(controller.ok(&format!("melange route list acme {block}")).contains("192.168.0.0/16"));
+    controller.ok(&format!("melange route delete acme {block} {route}"));
+    let parent = id(&controller.json("melange block create acme --cidr 203.0.113.0/24 --type public"));
+    let subnet =
+        controller.json(&format!("melange subnet create acme {parent} --cidr 203.0.113.0/26 --for shop"));
+    assert_eq!((&subnet["tenant_id"], &subnet["parent_id"]), (&json!("shop"), &json!(parent)));
+    assert!(controller.ok(&format!("melange subnet list acme {parent}")).contains("203.0.113.0/26"));
+    controller.ok(&format!("melange block update acme {block} --network net2"));
+    for (command, told) in [
+        (format!("melange block delete acme {parent}"), format!("block {parent} is deleted\n")),
+        (format!("melange policy delete acme {policy}"), format!("policy {policy} is deleted\n")),
+        (format!("melange block delete acme {block}"), format!("block {block} is deleted\n")),
+        ("melange block list acme".to_owned(), "no blocks\n".to_owned()),
+    ] {
+        assert_eq!(controller.ok(&command), told, "{command}");
+    }
+}
+
+#[test]
+fn what_is_refused() {
+    let controller = Controller::start();
+    for (code, line, reason) in [
+        (1, "melange block show acme x", "IpBlock Not Found"),
+        (1, "melange block create acme --cidr 10.0.0.0/24 --policy x", "policy_id"),
+        (1, "melange policy show acme x", "Policy Not Found"),
+        (2, "melange block create acme --cidr x", "invalid value"),
+        (2, "melange policy allow acme p", "required"),
+    ] {
+        let told = controller.fails(code, line);
+        assert!(told.contains(reason), "{line}: {told}");
+    }
+}
