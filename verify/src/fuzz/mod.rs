@@ -5,6 +5,7 @@ mod admin_http;
 mod cni;
 mod journal;
 mod keys;
+mod melange_http;
 mod node_http;
 mod records;
 mod reply;
@@ -13,6 +14,7 @@ pub use admin_http::admin_http;
 pub use cni::cni;
 pub use journal::journal;
 pub use keys::keys;
+pub use melange_http::melange_http;
 pub use node_http::node_http;
 pub use records::records;
 
@@ -20,13 +22,14 @@ pub use records::records;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("admin_http", admin_http),
     ("cni", cni),
     ("journal", journal),
     ("keys", keys),
     ("node_http", node_http),
     ("records", records),
+    ("melange_http", melange_http),
 ];
 
 /// The text before the first empty line, and what is behind it.
