@@ -3,6 +3,10 @@
 //! A unit is named by its family and its first address as fixed-width hex, `4-0a400010`: keys sort in
 //! address order within a family, the families don't mix, and a unit's key stays the same when subnets come
 //! and go.
+//!
+//! * [`lastbackend`]: the keys of the platform API
+
+pub mod lastbackend;
 
 use super::KeyRange;
 use crate::ipam::{Family, Unit, UnitRun};

@@ -1,5 +1,9 @@
 //! What the keys hold: JSON objects with a version `v` (`docs/schema.md`). A record of a newer version is an
 //! error and never guessed at; unknown fields of a known version are ignored.
+//!
+//! * [`lastbackend`]: the records of the platform API
+
+pub mod lastbackend;
 
 use crate::ipam::Segment;
 use crate::name::{ContainerId, IfName, PodText};
