@@ -4,13 +4,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch; 0 if the clock stands before it.
 pub fn now_millis() -> u64 {
-    since_epoch().map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since_epoch()
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
         .saturating_add_signed(crate::fault::clock_offset())
 }
 
 /// Nanoseconds since the Unix epoch; 0 if the clock stands before it.
 pub fn now_nanos() -> u64 {
-    since_epoch().map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    since_epoch()
+        .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
         .saturating_add_signed(crate::fault::clock_offset().saturating_mul(1_000_000))
 }
 

@@ -164,9 +164,23 @@ mod tests {
         }
         assert_eq!(Name::chosen("Test-NS").expect("a name").as_str(), "test-ns");
         let longer = "a".repeat(MAX_NAME + 1);
-        for bad in
-            ["", "1a", "-a", "a-", "a--b", "a-_b", "_", "a.b", "a b", "a/b", "é", "A", "a\n", "..", longer.as_str()]
-        {
+        for bad in [
+            "",
+            "1a",
+            "-a",
+            "a-",
+            "a--b",
+            "a-_b",
+            "_",
+            "a.b",
+            "a b",
+            "a/b",
+            "é",
+            "A",
+            "a\n",
+            "..",
+            longer.as_str(),
+        ] {
             assert!(Name::new(bad).is_err(), "{bad:?}");
         }
         for bad in ["É", "a/B", "", "K\u{212a}"] {

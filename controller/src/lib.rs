@@ -7,6 +7,7 @@
 //! * [`blocks`]: which node leases which block, and what their mirrors show
 //! * [`pools`]: pools are made, changed, shown and deleted here, and nowhere else
 //! * [`ip_pools`]: likewise the pools of namespaces and services
+//! * [`lastbackend`]: namespaces, and services whose containers run
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
 //! * [`check`]: what is abnormal in the store, and mending it
@@ -14,6 +15,7 @@
 //! * [`metrics`]: the numbers for Prometheus
 //! * [`api`]: HTTP over the use cases
 //! * [`reload`]: files that are read anew when they change
+//! * [`time`]: times as people read them
 //! * [`server`], [`config`]: the service and its configuration
 //!
 //! The use cases keep no state: everything is in the store, so that any number of controllers may run.
@@ -29,6 +31,7 @@ pub mod error;
 pub mod ip_pools;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod lastbackend;
 pub mod metrics;
 pub mod nodes;
 pub mod paging;
@@ -36,3 +39,4 @@ pub mod pools;
 pub mod reclaim;
 pub mod reload;
 pub mod server;
+pub mod time;

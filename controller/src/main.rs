@@ -54,7 +54,11 @@ fn run() -> Result<()> {
 async fn standalone(config: StandaloneConfig) -> Result<()> {
     start_log(&config.log)?;
     let listening = config.listen.listening()?;
-    Ok(server::run_standalone(&config.data_dir, config.node, &listening, terminated()).await?)
+    #[cfg(feature = "cri")]
+    let engine = config.engine.engine(config.node.cri_socket.clone());
+    #[cfg(not(feature = "cri"))]
+    let engine = None;
+    Ok(server::run_standalone(&config.data_dir, config.node, &listening, engine, terminated()).await?)
 }
 
 #[cfg(feature = "etcd")]
@@ -67,7 +71,11 @@ async fn serve(config: ServeConfig) -> Result<()> {
         let kubernetes = Kubernetes::new(access, config.kubernetes.kubernetes_interval).await?;
         tokio::spawn(kubernetes.run(std::sync::Arc::clone(&store)));
     }
-    Ok(server::run(store, &listening, terminated()).await?)
+    #[cfg(feature = "cri")]
+    let engine = config.engine.engine(config.cri_socket);
+    #[cfg(not(feature = "cri"))]
+    let engine = None;
+    Ok(server::run(store, &listening, engine, terminated()).await?)
 }
 
 /// The audit log is there whatever the level, unless the filter names it.

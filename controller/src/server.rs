@@ -2,6 +2,9 @@
 
 use crate::api::{Context, REQUEST_TIME, router};
 use crate::auth::{Authentication, Tokens, TokensError};
+use crate::lastbackend::Platform;
+use crate::lastbackend::engine::Engine;
+use crate::lastbackend::engine::keeper::Keeper;
 use crate::reload;
 use coild::config::NodeConfig;
 use coild::daemon::{Daemon, DaemonError};
@@ -63,6 +66,7 @@ pub struct Listening {
 pub async fn run(
     store: Arc<dyn Store>,
     listening: &Listening,
+    engine: Option<Arc<dyn Engine>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     tokio::pin!(shutdown);
@@ -73,8 +77,46 @@ pub async fn run(
         () = &mut shutdown => return Ok(()),
     }
     let listeners = listen(&listening.binds, tls).await?;
-    serve(listeners, router(Context::new(store, authentication)), limits(), shutdown).await;
+    serve_with(store, authentication, listeners, Runs { engine, machine: host() }, shutdown).await;
     Ok(())
+}
+
+/// What runs services, and where.
+struct Runs {
+    engine: Option<Arc<dyn Engine>>,
+    machine: String,
+}
+
+/// Serves the API and runs services until `shutdown` is done.
+async fn serve_with(
+    store: Arc<dyn Store>,
+    authentication: Authentication,
+    listeners: Vec<Listener>,
+    Runs { engine, machine }: Runs,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (end, ending) = watch::channel(false);
+    let mut context = Context::new(Arc::clone(&store), authentication);
+    let keeper = engine.map(|engine| Keeper { store: Arc::clone(&store), engine, machine });
+    if let Some(keeper) = &keeper {
+        let platform = Platform::new(store).with_engine(Arc::clone(&keeper.engine), ending.clone());
+        context = context.with_platform(platform);
+    }
+    let shutdown = async {
+        shutdown.await;
+        // Readers of logs would stay for ever.
+        let _ = end.send(true);
+    };
+    let keep = async {
+        if let Some(keeper) = &keeper {
+            keeper.run(ending).await;
+        }
+    };
+    tokio::join!(serve(listeners, router(context), limits(), shutdown), keep);
+}
+
+fn host() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn limits() -> Limits {
@@ -153,6 +195,7 @@ pub async fn run_standalone(
     data_dir: &Path,
     node: NodeConfig,
     listening: &Listening,
+    engine: Option<Arc<dyn Engine>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let (authentication, tls) = open(listening)?;
@@ -172,6 +215,7 @@ pub async fn run_standalone(
     // Requests wait from here on until both serve.
     let listeners = listen(&listening.binds, tls).await?;
     let socket = node.socket.clone();
+    let machine = node.node_name.as_ref().map_or_else(host, ToString::to_string);
     let daemon =
         Daemon { config: node, data_dir: data_dir.to_owned(), listen: None, store: Arc::clone(&store) };
     let controller = async {
@@ -179,8 +223,7 @@ pub async fn run_standalone(
             () = appeared(&socket) => {}
             () = until_stopped() => {}
         }
-        let router = router(Context::new(store, authentication));
-        serve(listeners, router, limits(), until_stopped()).await;
+        serve_with(store, authentication, listeners, Runs { engine, machine }, until_stopped()).await;
     };
     let daemon = async {
         let outcome = daemon.run(until_stopped()).await;

@@ -17,6 +17,7 @@
 //! is null counts as not given, and unknown fields are ignored, so that what was shown can be sent again.
 
 use crate::lastbackend::{Port, RunState};
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,9 +47,28 @@ impl<'de> Deserialize<'de> for Count {
         match (number.as_i64(), number.as_f64()) {
             (Some(count), _) => Ok(Self(count)),
             (None, Some(float)) if huge(float) => Ok(Self(if float > 0.0 { i64::MAX } else { i64::MIN })),
-            _ => Err(serde::de::Error::custom(format!("{number} is not a whole number"))),
+            _ => Err(D::Error::custom(format!("{number} is not a whole number"))),
         }
     }
+}
+
+/// An object. (serde by itself would take an array for the fields in their order.)
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    let fields: Option<Fields> = Option::deserialize(from)?;
+    fields.map(typed).transpose().map_err(D::Error::custom)
+}
+
+/// An array of objects.
+fn objects<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+    let all: Option<Vec<Fields>> = Option::deserialize(from)?;
+    let typed = |all: Vec<Fields>| all.into_iter().map(typed).collect();
+    all.map(typed).transpose().map_err(D::Error::custom)
+}
+
+type Fields = serde_json::Map<String, serde_json::Value>;
+
+fn typed<T: DeserializeOwned>(fields: Fields) -> Result<T, serde_json::Error> {
+    serde_json::from_value(fields.into())
 }
 
 /// Body of `POST /namespace`.
@@ -134,7 +154,7 @@ pub struct CreateService {
     #[serde(rename = "serviceIPPool", default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// What its containers are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub spec: Option<SpecBody>,
 }
 
@@ -155,7 +175,7 @@ pub struct UpdateService {
     #[serde(rename = "serviceIPPool", default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// A change of its first spec.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub spec: Option<SpecBody>,
 }
 
@@ -179,7 +199,7 @@ pub struct SpecBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Vec<String>>,
     /// Where it listens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "objects", skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PortBody>>,
 }
 

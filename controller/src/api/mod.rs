@@ -6,6 +6,7 @@
 //! * [`openapi`]: the description of all of it
 //! * [`admin`]: `/v1/`, for operators
 //! * [`ip_pools`]: the pools of namespaces and services
+//! * [`lastbackend`]: namespaces, and services that run in them
 //! * [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! * [`request`]: bodies, paths and queries, parsed with errors that name what is wrong
 
@@ -13,6 +14,7 @@ mod admin;
 mod gate;
 mod health;
 mod ip_pools;
+mod lastbackend;
 mod openapi;
 mod request;
 mod request_id;
@@ -25,6 +27,7 @@ pub use route::{CHANGE, FORCE, READ, Route, Rule};
 use crate::auth::{Authentication, Unauthenticated};
 use crate::error::Error;
 use crate::ip_pools::{IpPoolError, IpPools};
+use crate::lastbackend::Platform;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn;
@@ -44,13 +47,22 @@ pub struct Context {
     pub authentication: Authentication,
     /// The pools of namespaces and services.
     pub ip_pools: Arc<IpPools>,
+    /// Namespaces, and services that run in them.
+    pub platform: Arc<Platform>,
 }
 
 impl Context {
     /// Everything is in the store.
     pub fn new(store: Arc<dyn Store>, authentication: Authentication) -> Self {
         let ip_pools = Arc::new(IpPools::new(Arc::clone(&store)));
-        Self { store, authentication, ip_pools }
+        let platform = Arc::new(Platform::new(Arc::clone(&store)));
+        Self { store, authentication, ip_pools, platform }
+    }
+
+    /// The same with this platform, which has an engine.
+    #[must_use]
+    pub fn with_platform(self, platform: Platform) -> Self {
+        Self { platform: Arc::new(platform), ..self }
     }
 }
 
@@ -59,6 +71,7 @@ pub fn routes() -> Vec<Route> {
     let parts = [
         ("Admin", admin::routes()),
         ("Pools of namespaces and services", ip_pools::routes()),
+        ("Platform", lastbackend::routes()),
         ("Health", health::routes()),
         ("Description", openapi::routes()),
     ];
@@ -76,6 +89,7 @@ pub fn router(context: Context) -> Router {
         .method_not_allowed_fallback(async || ApiError::WrongMethod)
         .layer(Extension(documents))
         .layer(from_fn(request_id::give))
+        .layer(from_fn(lastbackend::allow))
         .with_state(context)
 }
 

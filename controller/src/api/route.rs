@@ -70,6 +70,11 @@ impl Route {
         Self::new(Method::DELETE, path, rule, on(MethodFilter::DELETE, handler))
     }
 
+    /// `OPTIONS`
+    pub fn options<H: Handler<T, Context>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+        Self::new(Method::OPTIONS, path, rule, on(MethodFilter::OPTIONS, handler))
+    }
+
     fn new(method: Method, path: &'static str, rule: Rule, service: MethodRouter<Context>) -> Self {
         let refuse = IntoResponse::into_response;
         let (operation, schemas) = (Operation::new(), Vec::new());
@@ -123,6 +128,12 @@ impl Route {
     pub fn answers<T: ToSchema>(mut self, status: u16, text: &str) -> Self {
         self.schema::<T>();
         self.respond(status, json(text, &T::name()))
+    }
+
+    /// A 200 without a body.
+    #[must_use]
+    pub fn answers_nothing(self) -> Self {
+        self.respond(200, ResponseBuilder::new().description("done").build())
     }
 
     /// A 200 with a JSON array.

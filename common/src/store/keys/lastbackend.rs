@@ -121,14 +121,25 @@ mod tests {
 
     #[test]
     fn malformed_keys_are_nobody() {
-        for key in
-            ["", "namespace/", "namespace/a/b", "namespace/A", "service/a", "service/a/", "service/a/b/c", "run/a/B"]
-        {
+        for key in [
+            "",
+            "namespace/",
+            "namespace/a/b",
+            "namespace/A",
+            "service/a",
+            "service/a/",
+            "service/a/b/c",
+            "run/a/B",
+        ] {
             assert_eq!(parse_namespace(key), None, "{key}");
             assert_eq!((parse_service(key), parse_run(key)), (None, None), "{key}");
         }
-        for key in ["activity/a/b", "activity/a/b/1", "activity/a/-/000000000000000G", "activity/a/-/+00000000000000f"]
-        {
+        for key in [
+            "activity/a/b",
+            "activity/a/b/1",
+            "activity/a/-/000000000000000G",
+            "activity/a/-/+00000000000000f",
+        ] {
             assert_eq!(parse_activity(key), None, "{key}");
         }
     }
