@@ -45,7 +45,7 @@ impl Controller {
             let stopped = async {
                 let _ = stopped.await;
             };
-            controller::server::run(serving, &listening, stopped).await.expect("served");
+            controller::server::run(serving, &listening, None, stopped).await.expect("served");
         });
         let controller = Self { dir, store, runtime, stop: Some(stop) };
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);

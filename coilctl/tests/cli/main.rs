@@ -7,4 +7,5 @@ mod fixture;
 #[cfg(feature = "tls")]
 mod identity;
 mod ip_pools;
+mod platform;
 mod tables;
