@@ -147,3 +147,8 @@ fn node_http() {
 fn records() {
     run(TARGETS[5]);
 }
+
+#[test]
+fn platform_http() {
+    run(TARGETS[6]);
+}

@@ -6,6 +6,7 @@ mod cni;
 mod journal;
 mod keys;
 mod node_http;
+mod platform_http;
 mod records;
 mod reply;
 
@@ -14,19 +15,21 @@ pub use cni::cni;
 pub use journal::journal;
 pub use keys::keys;
 pub use node_http::node_http;
+pub use platform_http::platform_http;
 pub use records::records;
 
 /// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("admin_http", admin_http),
     ("cni", cni),
     ("journal", journal),
     ("keys", keys),
     ("node_http", node_http),
     ("records", records),
+    ("platform_http", platform_http),
 ];
 
 /// The text before the first empty line, and what is behind it.
