@@ -59,8 +59,8 @@ pub enum PlatformError {
 
 impl PlatformError {
     /// A value that a field may not have.
-    pub fn bad(field: &'static str, reason: impl ToString) -> Self {
-        Self::BadParameter { field, reason: reason.to_string() }
+    pub fn bad(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::BadParameter { field, reason: reason.into() }
     }
 }
 

@@ -119,7 +119,7 @@ impl Platform {
         }
         match self.finish_namespace(&name).await {
             // A service with pods is still there: the engine does it when that is gone.
-            Ok(_) | Err(PlatformError::Store(StoreError::Conflict)) => Ok(()),
+            Ok(()) | Err(PlatformError::Store(StoreError::Conflict)) => Ok(()),
             Err(error) => Err(error),
         }
     }

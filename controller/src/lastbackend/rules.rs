@@ -49,19 +49,19 @@ pub fn pool(field: &'static str, name: &str) -> Checked<Option<PodText>> {
     if name.is_empty() {
         return Ok(None);
     }
-    PodText::new(name).map(Some).map_err(|error| PlatformError::bad(field, error))
+    PodText::new(name).map(Some).map_err(|error| PlatformError::bad(field, error.to_string()))
 }
 
 /// The name that something is to have.
 pub fn name(name: Option<&str>) -> Checked<Name> {
     let name = name.ok_or_else(|| PlatformError::bad("name", "it is missing"))?;
-    Name::chosen(name).map_err(|error| PlatformError::bad("name", error))
+    Name::chosen(name).map_err(|error| PlatformError::bad("name", error.to_string()))
 }
 
 /// Templates have names, and there are none.
 pub fn no_template(template: Option<&str>) -> Checked<()> {
     let Some(template) = template.filter(|template| !template.is_empty()) else { return Ok(()) };
-    Name::chosen(template).map_err(|error| PlatformError::bad("template name", error))?;
+    Name::chosen(template).map_err(|error| PlatformError::bad("template name", error.to_string()))?;
     Err(PlatformError::UnknownTemplate(template.to_owned()))
 }
 

@@ -20,7 +20,8 @@ impl Platform {
         namespace: &str,
         body: &CreateService,
     ) -> Result<ServiceView, PlatformError> {
-        let namespace = Name::new(namespace).map_err(|error| PlatformError::bad("namespace", error))?;
+        let namespace =
+            Name::new(namespace).map_err(|error| PlatformError::bad("namespace", error.to_string()))?;
         let (name, record) = new_service(body, now_nanos())?;
         let id = ServiceId { namespace, name };
         let mut attempts = Attempts::new(seed(&id));

@@ -7,6 +7,7 @@ use common::wire::lastbackend::{
     ContainerView, NamespaceMeta, NamespaceView, PodMeta, PodState, PodView, Replicas, Resources,
     ServiceMeta, ServiceState, ServiceView, SpecMeta, SpecView,
 };
+use std::collections::BTreeMap;
 
 /// Why nothing runs when no engine is there.
 pub const NO_ENGINE: &str =
@@ -125,7 +126,7 @@ fn spec(spec: &Spec) -> SpecView {
             id: spec.id.clone(),
             parent: spec.parent.clone(),
             revision: spec.revision,
-            labels: Default::default(),
+            labels: BTreeMap::default(),
             created: rfc3339_nanos(spec.created),
             updated: rfc3339_nanos(spec.updated),
         },

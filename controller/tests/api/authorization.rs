@@ -228,6 +228,15 @@ fn fill(text: &str, own: bool) -> String {
     filled.replace("{name}", name).replace("{namespace}", whose).replace("{tenant}", whose)
 }
 
+/// A line of the audit log says who made the change, from where and by which request, and what it was.
+fn is_told(line: &Value, role: Option<&str>) {
+    let name = format!("token {}", role.unwrap_or_default().replace(':', "-"));
+    assert_eq!((&line["who"], &line["request"]), (&json!(name), &json!("walk-1")), "{line}");
+    assert_eq!(line["from"], "192.0.2.7:4000", "{line}");
+    let sides = [&line["before"], &line["after"]].map(|side| side.as_str().expect("text"));
+    assert!(sides[0] != sides[1] && sides.iter().all(|side| !side.is_empty()), "{line}");
+}
+
 #[tokio::test]
 async fn every_route_and_every_role() {
     let log = Log::capture();
@@ -270,18 +279,7 @@ async fn every_route_and_every_role() {
                         if name == "DELETE /namespace/{namespace}" { 2 } else { usize::from(changes) };
                     assert_eq!(told.len(), lines, "{what}: {text}");
                     assert!(!text.contains("secret"), "{what}: {text}");
-                    for line in told {
-                        let name = format!("token {}", role.unwrap_or_default().replace(':', "-"));
-                        assert_eq!(
-                            (&line["who"], &line["request"]),
-                            (&json!(name), &json!("walk-1")),
-                            "{line}"
-                        );
-                        assert_eq!(line["from"], "192.0.2.7:4000", "{line}");
-                        let sides =
-                            [&line["before"], &line["after"]].map(|side| side.as_str().expect("text"));
-                        assert!(sides[0] != sides[1] && sides.iter().all(|side| !side.is_empty()), "{line}");
-                    }
+                    told.iter().for_each(|line| is_told(line, role));
                 } else {
                     assert_eq!(status, if role.is_some() { 403 } else { 401 }, "{what}");
                     assert_eq!(answer.get("code").unwrap_or(&answer["status"]), status, "{what}");

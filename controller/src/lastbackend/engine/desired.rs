@@ -63,13 +63,14 @@ impl Desired {
         } else if let Some(id) = keys::parse_service(event.key()) {
             self.unreadable.remove(&id);
             match event {
-                Event::Put(entry) => match decoded(&entry.key, &entry.value) {
-                    Some(record) => drop(self.services.insert(id, (record, entry.mod_revision))),
-                    None => {
+                Event::Put(entry) => {
+                    if let Some(record) = decoded(&entry.key, &entry.value) {
+                        self.services.insert(id, (record, entry.mod_revision));
+                    } else {
                         self.services.remove(&id);
                         self.unreadable.insert(id);
                     }
-                },
+                }
                 Event::Delete(..) => drop(self.services.remove(&id)),
             }
         }

@@ -9,8 +9,9 @@ use super::{Engine, EngineError, Pod, Step, plan, report};
 use common::clock::now_nanos;
 use common::error::chain;
 use common::lastbackend::ServiceId;
+use common::store::record::lastbackend::Namespace;
 use common::store::{Revision, Store, StoreError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -59,7 +60,7 @@ impl Keeper {
                     if why != told_why {
                         match error {
                             LockError::Elsewhere(_) => {
-                                tracing::error!(error = why, "services are not run here")
+                                tracing::error!(error = why, "services are not run here");
                             }
                             LockError::Store(_) | LockError::Record(_) => {
                                 tracing::warn!(error = why, "services are not run at the moment");
@@ -136,7 +137,7 @@ struct Known<'a> {
     id: &'a ServiceId,
     uid: &'a str,
     revision: Revision,
-    wanted: Wanted,
+    wanted: Arc<Wanted>,
     pods: Vec<Pod>,
 }
 
@@ -149,6 +150,8 @@ struct Round {
     busy: HashMap<PodKey, Step>,
     tokens: HashMap<Id, PodKey>,
     failed: HashMap<PodKey, Failed>,
+    /// What was computed of records that have not changed since.
+    wanted: HashMap<ServiceId, (Revision, Namespace, Arc<Wanted>)>,
     starts: Arc<Semaphore>,
     removals: Arc<Semaphore>,
     looked: bool,
@@ -163,6 +166,7 @@ impl Round {
             busy: HashMap::new(),
             tokens: HashMap::new(),
             failed: HashMap::new(),
+            wanted: HashMap::new(),
             starts: Arc::new(Semaphore::new(STARTS)),
             removals: Arc::new(Semaphore::new(REMOVALS)),
             looked: false,
@@ -196,6 +200,7 @@ impl Round {
             of_services.entry(pod.uid.clone()).or_default().push(pod);
         }
         let known = self.services(desired, &mut of_services);
+        self.forget(&known);
         let news = known.iter().filter(|one| self.told.knows(one.id, one.uid) || one.wanted.replicas > 0);
         let news = news.map(|one| {
             let run = report::run(one.uid, &one.wanted, &one.pods, &self.busy, &self.failed);
@@ -211,7 +216,9 @@ impl Round {
                 let busy = |index| self.busy.contains_key(&(uid.to_owned(), index));
                 let (steps, then) = plan::plan(&wanted, &pods, &busy, now);
                 next = earlier(next, then);
-                steps.into_iter().for_each(|step| next = earlier(next, self.begin(&held.owner, step, now)));
+                for step in steps {
+                    next = earlier(next, self.begin(&held.owner, step, now));
+                }
             }
         }
         // Of services that are not there any more.
@@ -223,15 +230,42 @@ impl Round {
 
     /// The services with the pods that they have, which are taken out of `pods`. A service of a namespace that is not
     /// known yet is left alone, and so are its pods: the two are told in any order.
-    fn services<'a>(&self, desired: &'a Desired, pods: &mut BTreeMap<String, Vec<Pod>>) -> Vec<Known<'a>> {
+    fn services<'a>(
+        &mut self,
+        desired: &'a Desired,
+        pods: &mut BTreeMap<String, Vec<Pod>>,
+    ) -> Vec<Known<'a>> {
         let mut known = Vec::new();
         for (id, (service, revision)) in &desired.services {
             let pods = pods.remove(&service.uid).unwrap_or_default();
             let Some(namespace) = desired.namespaces.get(&id.namespace) else { continue };
-            let wanted = Wanted::of(id, service, namespace);
+            let same = self.wanted.get(id).filter(|(at, of, _)| at == revision && of == namespace);
+            let wanted = match same {
+                Some((.., wanted)) => Arc::clone(wanted),
+                None => {
+                    let wanted = Arc::new(Wanted::of(id, service, namespace));
+                    self.wanted.insert(id.clone(), (*revision, namespace.clone(), Arc::clone(&wanted)));
+                    wanted
+                }
+            };
             known.push(Known { id, uid: &service.uid, revision: *revision, wanted, pods });
         }
         known
+    }
+
+    /// Forgets what concerns pods that are neither there nor wanted.
+    fn forget(&mut self, known: &[Known<'_>]) {
+        let services: HashMap<&str, &Known<'_>> = known.iter().map(|one| (one.uid, one)).collect();
+        self.failed.retain(|(uid, index), _| {
+            let service = services.get(uid.as_str());
+            service.is_some_and(|one| {
+                *index < one.wanted.replicas || one.pods.iter().any(|pod| pod.index == *index)
+            })
+        });
+        if self.wanted.len() > known.len() {
+            let ids: HashSet<&ServiceId> = known.iter().map(|one| one.id).collect();
+            self.wanted.retain(|id, _| ids.contains(id));
+        }
     }
 
     /// Deletes a service that is to go and has no pods.

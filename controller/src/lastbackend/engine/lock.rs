@@ -54,20 +54,17 @@ impl Held {
             return Ok(None);
         }
         let txn = Txn::new().when(Compare::Absent(keys::ENGINE_ALIVE.to_owned()));
-        let (owner, txn) = match read[0].first() {
-            Some(entry) => {
-                let engine: Engine = record::decode(&entry.key, &entry.value)?;
-                if engine.machine != machine {
-                    return Err(LockError::Elsewhere(engine.machine));
-                }
-                (engine.id, txn.when(Compare::ModRevision(entry.key.clone(), entry.mod_revision)))
+        let (owner, txn) = if let Some(entry) = read[0].first() {
+            let engine: Engine = record::decode(&entry.key, &entry.value)?;
+            if engine.machine != machine {
+                return Err(LockError::Elsewhere(engine.machine));
             }
-            None => {
-                let id = new_id();
-                let engine = Engine { id: id.clone(), kind: kind.to_owned(), machine: machine.to_owned() };
-                let key = keys::ENGINE.to_owned();
-                (id, txn.when(Compare::Absent(key.clone())).then(Op::Put(key, record::encode(&engine))))
-            }
+            (engine.id, txn.when(Compare::ModRevision(entry.key.clone(), entry.mod_revision)))
+        } else {
+            let id = new_id();
+            let engine = Engine { id: id.clone(), kind: kind.to_owned(), machine: machine.to_owned() };
+            let key = keys::ENGINE.to_owned();
+            (id, txn.when(Compare::Absent(key.clone())).then(Op::Put(key, record::encode(&engine))))
         };
         let alive = EngineAlive { machine: machine.to_owned(), error: None };
         let ttl = store.grant_ttl(TTL).await?;
@@ -112,9 +109,10 @@ impl Held {
         if self.alive.error == error {
             return Ok(());
         }
-        match &error {
-            Some(error) => tracing::warn!(error, "nothing can be run"),
-            None => tracing::info!("services are run again"),
+        if let Some(error) = &error {
+            tracing::warn!(error, "nothing can be run");
+        } else {
+            tracing::info!("services are run again");
         }
         let alive = EngineAlive { error, ..self.alive.clone() };
         let key = keys::ENGINE_ALIVE.to_owned();

@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn lines(lines: std::ops::Range<u32>) -> String {
-        lines.map(|line| format!("{line}\n")).collect()
+        lines.flat_map(|line| [line.to_string(), "\n".to_owned()]).collect()
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -23,7 +24,7 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// For what only reads.
 const READ: Duration = Duration::from_secs(10);
 /// For what makes or removes something: the network plugin may wait for an address.
-const CHANGE: Duration = Duration::from_secs(60);
+const CHANGE: Duration = Duration::from_mins(1);
 /// For the pull of an image.
 const PULL: Duration = Duration::from_mins(5);
 /// How long a container may take to end when it is asked to.
@@ -37,8 +38,8 @@ pub(super) struct Client {
     images: ImageServiceClient<Channel>,
 }
 
-/// What a call answered.
-type Answer<T> = Result<Response<T>, Status>;
+/// A call that is being answered.
+type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
 
 impl Client {
     pub(super) fn new(socket: &Path) -> Self {
@@ -54,8 +55,9 @@ impl Client {
     pub(super) async fn sandboxes(&self, label: (&str, &str)) -> Result<Vec<PodSandbox>, EngineError> {
         let filter = PodSandboxFilter { label_selector: labelled(label), ..PodSandboxFilter::default() };
         let request = ListPodSandboxRequest { filter: Some(filter) };
-        let answer =
-            self.call("ListPodSandbox", READ, self.runtime.clone().list_pod_sandbox(request)).await?;
+        let answer = self
+            .call("ListPodSandbox", READ, Box::pin(self.runtime.clone().list_pod_sandbox(request)))
+            .await?;
         Ok(answer.items)
     }
 
@@ -63,7 +65,9 @@ impl Client {
     pub(super) async fn containers(&self, label: (&str, &str)) -> Result<Vec<Container>, EngineError> {
         let filter = ContainerFilter { label_selector: labelled(label), ..ContainerFilter::default() };
         let request = ListContainersRequest { filter: Some(filter) };
-        let answer = self.call("ListContainers", READ, self.runtime.clone().list_containers(request)).await?;
+        let answer = self
+            .call("ListContainers", READ, Box::pin(self.runtime.clone().list_containers(request)))
+            .await?;
         Ok(answer.containers)
     }
 
@@ -71,7 +75,8 @@ impl Client {
     pub(super) async fn addresses(&self, sandbox: &str) -> Result<Vec<IpAddr>, EngineError> {
         let request = PodSandboxStatusRequest { pod_sandbox_id: sandbox.to_owned(), verbose: false };
         let mut runtime = self.runtime.clone();
-        let answer = self.maybe("PodSandboxStatus", READ, runtime.pod_sandbox_status(request)).await?;
+        let answer =
+            self.maybe("PodSandboxStatus", READ, Box::pin(runtime.pod_sandbox_status(request))).await?;
         let network = answer.and_then(|answer| answer.status?.network).unwrap_or_default();
         let texts = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
         Ok(texts.filter_map(|text| text.parse().ok()).collect())
@@ -80,16 +85,18 @@ impl Client {
     /// A container, if it is there.
     pub(super) async fn container_status(&self, id: &str) -> Result<Option<ContainerStatus>, EngineError> {
         let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
-        let answer =
-            self.maybe("ContainerStatus", READ, self.runtime.clone().container_status(request)).await?;
+        let answer = self
+            .maybe("ContainerStatus", READ, Box::pin(self.runtime.clone().container_status(request)))
+            .await?;
         Ok(answer.and_then(|answer| answer.status))
     }
 
     /// Makes a sandbox with its network, and answers its id.
     pub(super) async fn run_sandbox(&self, config: PodSandboxConfig) -> Result<String, EngineError> {
         let request = RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
-        let answer =
-            self.call("RunPodSandbox", CHANGE, self.runtime.clone().run_pod_sandbox(request)).await?;
+        let answer = self
+            .call("RunPodSandbox", CHANGE, Box::pin(self.runtime.clone().run_pod_sandbox(request)))
+            .await?;
         Ok(answer.pod_sandbox_id)
     }
 
@@ -105,14 +112,17 @@ impl Client {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
-        let answer =
-            self.call("CreateContainer", CHANGE, self.runtime.clone().create_container(request)).await?;
+        let answer = self
+            .call("CreateContainer", CHANGE, Box::pin(self.runtime.clone().create_container(request)))
+            .await?;
         Ok(answer.container_id)
     }
 
     pub(super) async fn start_container(&self, id: &str) -> Result<(), EngineError> {
         let request = StartContainerRequest { container_id: id.to_owned() };
-        self.call("StartContainer", CHANGE, self.runtime.clone().start_container(request)).await.map(|_| ())
+        self.call("StartContainer", CHANGE, Box::pin(self.runtime.clone().start_container(request)))
+            .await
+            .map(|_| ())
     }
 
     /// Asks a container to end, and kills it if it does not.
@@ -120,12 +130,14 @@ impl Client {
         let timeout = i64::try_from(GRACE.as_secs()).unwrap_or_default();
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
         let mut runtime = self.runtime.clone();
-        self.maybe("StopContainer", GRACE + CHANGE, runtime.stop_container(request)).await.map(|_| ())
+        self.maybe("StopContainer", GRACE + CHANGE, Box::pin(runtime.stop_container(request)))
+            .await
+            .map(|_| ())
     }
 
     pub(super) async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
         let request = RemoveContainerRequest { container_id: id.to_owned() };
-        self.maybe("RemoveContainer", CHANGE, self.runtime.clone().remove_container(request))
+        self.maybe("RemoveContainer", CHANGE, Box::pin(self.runtime.clone().remove_container(request)))
             .await
             .map(|_| ())
     }
@@ -133,12 +145,14 @@ impl Client {
     /// Ends what runs in a sandbox, and takes its network away.
     pub(super) async fn stop_sandbox(&self, id: &str) -> Result<(), EngineError> {
         let request = StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        self.maybe("StopPodSandbox", CHANGE, self.runtime.clone().stop_pod_sandbox(request)).await.map(|_| ())
+        self.maybe("StopPodSandbox", CHANGE, Box::pin(self.runtime.clone().stop_pod_sandbox(request)))
+            .await
+            .map(|_| ())
     }
 
     pub(super) async fn remove_sandbox(&self, id: &str) -> Result<(), EngineError> {
         let request = RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        self.maybe("RemovePodSandbox", CHANGE, self.runtime.clone().remove_pod_sandbox(request))
+        self.maybe("RemovePodSandbox", CHANGE, Box::pin(self.runtime.clone().remove_pod_sandbox(request)))
             .await
             .map(|_| ())
     }
@@ -147,27 +161,30 @@ impl Client {
     pub(super) async fn reopen_log(&self, container: &str) -> Result<(), EngineError> {
         let request = ReopenContainerLogRequest { container_id: container.to_owned() };
         let mut runtime = self.runtime.clone();
-        self.maybe("ReopenContainerLog", READ, runtime.reopen_container_log(request)).await.map(|_| ())
+        self.maybe("ReopenContainerLog", READ, Box::pin(runtime.reopen_container_log(request)))
+            .await
+            .map(|_| ())
     }
 
     /// Whether the runtime has an image.
     pub(super) async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
         let request = ImageStatusRequest { image: Some(image_spec(image)), verbose: false };
-        let answer = self.call("ImageStatus", READ, self.images.clone().image_status(request)).await?;
+        let answer =
+            self.call("ImageStatus", READ, Box::pin(self.images.clone().image_status(request))).await?;
         Ok(answer.image.is_some())
     }
 
     /// Fetches an image from its registry.
     pub(super) async fn pull(&self, image: &str) -> Result<(), EngineError> {
         let request = PullImageRequest { image: Some(image_spec(image)), ..PullImageRequest::default() };
-        self.call("PullImage", PULL, self.images.clone().pull_image(request)).await.map(|_| ())
+        self.call("PullImage", PULL, Box::pin(self.images.clone().pull_image(request))).await.map(|_| ())
     }
 
     async fn call<T>(
         &self,
         call: &'static str,
         time: Duration,
-        answer: impl Future<Output = Answer<T>>,
+        answer: Pending<'_, T>,
     ) -> Result<T, EngineError> {
         let socket = self.socket.display();
         match tokio::time::timeout(time, answer).await {
@@ -188,7 +205,7 @@ impl Client {
         &self,
         call: &'static str,
         time: Duration,
-        answer: impl Future<Output = Answer<T>>,
+        answer: Pending<'_, T>,
     ) -> Result<Option<T>, EngineError> {
         let found = async {
             match answer.await {
@@ -197,7 +214,7 @@ impl Client {
                 Err(status) => Err(status),
             }
         };
-        self.call(call, time, found).await
+        self.call(call, time, Box::pin(found)).await
     }
 }
 

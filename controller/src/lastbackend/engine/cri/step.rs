@@ -69,21 +69,12 @@ impl Cri {
             }
         };
         let config = make::container(sandbox.owner, wanted, restarts, failures);
-        self.make_log_directory(sandbox, &config.log_path)?;
+        make_log_directory(sandbox, &config.log_path)?;
         let id = self.client.create_container(&sandbox.id, config, sandbox.config.clone()).await?;
         fault::point("engine.container.created");
         self.client.start_container(&id).await?;
         fault::point("engine.container.started");
         Ok(())
-    }
-
-    /// The runtime makes the file, and no directory.
-    fn make_log_directory(&self, sandbox: &Sandbox<'_>, log: &str) -> Result<(), EngineError> {
-        let file = std::path::Path::new(&sandbox.config.log_directory).join(log);
-        let dir = file.parent().unwrap_or(&file);
-        std::fs::create_dir_all(dir).map_err(|error| {
-            EngineError::Refused(format!("can't make the directory {}: {error}", dir.display()))
-        })
     }
 
     /// Makes sure that an image is there. It is fetched once, however many pods want it.
@@ -116,4 +107,12 @@ impl Cri {
         })?;
         self.client.remove_sandbox(&pod.id).await
     }
+}
+
+/// The runtime makes the file, and no directory.
+fn make_log_directory(sandbox: &Sandbox<'_>, log: &str) -> Result<(), EngineError> {
+    let file = std::path::Path::new(&sandbox.config.log_directory).join(log);
+    let dir = file.parent().unwrap_or(&file);
+    std::fs::create_dir_all(dir)
+        .map_err(|error| EngineError::Refused(format!("can't make the directory {}: {error}", dir.display())))
 }
