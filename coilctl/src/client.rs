@@ -4,24 +4,25 @@ use crate::exit::Failure;
 use crate::identity::Identity;
 use common::error::chain;
 use common::wire::admin::{self, List};
-use common::wire::ip_pools;
 use common::wire::melange::Fault;
+use common::wire::{ip_pools, lastbackend};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 
 /// The longest answer that is read: a full page of the longest items is a few megabytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -182,25 +183,60 @@ impl Client {
         body: Bytes,
     ) -> Result<(StatusCode, T), Failure> {
         let exchange = tokio::time::timeout(self.timeout, self.exchange(method, target, body));
-        let late = |_| self.unreachable(format!("no answer within {:?}", self.timeout));
-        let (status, body) = exchange.await.map_err(late)??;
+        let (status, body) = exchange.await.map_err(|_| self.late())??;
         if status.is_success() {
             let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
             let value =
                 serde_json::from_slice(&body).map_err(|error| self.not_understood(error.to_string()))?;
             return Ok((status, value));
         }
-        if let Ok(admin::Failure { error, .. }) = serde_json::from_slice(&body) {
-            return Err(Failure::Refused { status, error });
+        Err(self.refused(status, &body))
+    }
+
+    /// Removes something, of which nothing is answered.
+    pub(crate) async fn remove(&self, target: Target) -> Result<(), Failure> {
+        let exchange =
+            tokio::time::timeout(self.timeout, self.exchange(Method::DELETE, target, Bytes::new()));
+        let (status, body) = exchange.await.map_err(|_| self.late())??;
+        if status.is_success() { Ok(()) } else { Err(self.refused(status, &body)) }
+    }
+
+    /// Writes an answer as it comes, to its end. Only its beginning must come in time.
+    pub(crate) async fn copy(&self, target: Target, out: &mut dyn Write) -> Result<(), Failure> {
+        let begin = tokio::time::timeout(self.timeout, self.begin(Method::GET, target, Bytes::new()));
+        let (response, connection) = begin.await.map_err(|_| self.late())??;
+        let (status, mut body) = (response.status(), response.into_body());
+        if !status.is_success() {
+            return Err(self.refused(status, &self.collected(body).await?));
         }
-        if let Ok(ip_pools::Failure { error }) = serde_json::from_slice(&body) {
-            return Err(Failure::Refused { status, error });
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(&error))?;
+            if let Some(bytes) = frame.data_ref() {
+                out.write_all(bytes)?;
+                out.flush()?;
+            }
         }
-        let faults: Result<BTreeMap<String, Fault>, _> = serde_json::from_slice(&body);
-        match faults.ok().and_then(|faults| faults.into_values().next()) {
-            Some(fault) => Err(Failure::Refused { status, error: fault.detail }),
-            None => Err(self.not_understood(format!("status {status}"))),
+        connection.abort();
+        Ok(())
+    }
+
+    /// Why an answer is no success: each API has a form of its own.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let admin = serde_json::from_slice(body).map(|admin::Failure { error, .. }| error);
+        let ip_pools = || serde_json::from_slice(body).map(|ip_pools::Failure { error }| error);
+        let platform = || serde_json::from_slice(body).map(|lastbackend::Failure { message, .. }| message);
+        let tenants = || {
+            let faults: BTreeMap<String, Fault> = serde_json::from_slice(body).ok()?;
+            faults.into_values().next().map(|fault| fault.detail)
+        };
+        match admin.or_else(|_| ip_pools()).or_else(|_| platform()).ok().or_else(tenants) {
+            Some(error) => Failure::Refused { status, error },
+            None => self.not_understood(format!("status {status}")),
         }
+    }
+
+    fn late(&self) -> Failure {
+        self.unreachable(format!("no answer within {:?}", self.timeout))
     }
 
     async fn exchange(
@@ -209,6 +245,25 @@ impl Client {
         target: Target,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Failure> {
+        let (response, connection) = self.begin(method, target, body).await?;
+        let status = response.status();
+        let body = self.collected(response.into_body()).await?;
+        connection.abort();
+        Ok((status, body))
+    }
+
+    async fn collected(&self, body: Incoming) -> Result<Bytes, Failure> {
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
+        Ok(body.map_err(|error| self.not_understood(error.to_string()))?.to_bytes())
+    }
+
+    /// Sends a request, and answers the beginning of the reply, with the task of its connection.
+    async fn begin(
+        &self,
+        method: Method,
+        target: Target,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, JoinHandle<Result<(), hyper::Error>>), Failure> {
         let stream = self.connect().await.map_err(|error| self.unreachable(chain(&error)))?;
         let lost = |error: hyper::Error| self.unreachable(chain(&error));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
@@ -229,11 +284,7 @@ impl Client {
             .body(Full::new(body))
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| self.not_understood(error.to_string()))?.to_bytes();
-        connection.abort();
-        Ok((status, body))
+        Ok((response, connection))
     }
 
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {

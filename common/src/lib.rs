@@ -2,6 +2,7 @@
 //!
 //! * [`name`]: names that are valid once parsed
 //! * [`pool_id`]: which pool, of either kind
+//! * [`lastbackend`]: names and words of the platform API
 //! * [`mac`]: MAC addresses
 //! * [`ipam`]: the allocator core, pure
 //! * [`store`]: the datastore, its keys and records (feature `store`)
@@ -23,6 +24,7 @@ pub mod config;
 pub mod error;
 pub mod fault;
 pub mod ipam;
+pub mod lastbackend;
 pub mod mac;
 pub mod name;
 #[cfg(feature = "openapi")]

@@ -5,6 +5,7 @@
 use common::ipam::{Family, NamespacePool, Pool, ServicePool, Unit};
 use common::name::{NodeName, PodText, PoolName};
 use common::pool_id::Scoped;
+use common::store::record::lastbackend as platform;
 use common::store::record::{self, Alive, BlockMirror, Evict, Fixed, Lease, Node, Plan, Restored, Schema};
 use common::store::{Txn, keys};
 use serde::Serialize;
@@ -13,10 +14,14 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: &str = include_str!("../../docs/schema.md");
-const KEYS: &str = include_str!("../src/store/keys.rs");
-const RECORDS: &str = include_str!("../src/store/record.rs");
+const KEYS: &str =
+    concat!(include_str!("../src/store/keys.rs"), include_str!("../src/store/keys/lastbackend.rs"));
+const RECORDS: &str =
+    concat!(include_str!("../src/store/record.rs"), include_str!("../src/store/record/lastbackend.rs"));
 const TENANTS_KEYS: &str = include_str!("../src/store/keys/melange.rs");
 const TENANTS_RECORDS: &str = include_str!("../src/store/record/melange.rs");
+/// Parts of records.
+const PARTS: [&str; 6] = ["Allocation", "Claim", "Spec", "Pod", "Container", "Owned"];
 
 /// The section of a key: its shape, and its text.
 fn sections() -> BTreeMap<&'static str, &'static str> {
@@ -85,6 +90,16 @@ fn examples_are_what_the_code_reads_and_writes() {
     documents::<ServicePool>("svcpool/<namespace>/<pool>", &keys::service_pool(&scoped("front")));
     documents::<Fixed>("fixed/<namespace>/<pod>/<family>", &keys::fixed(&scoped("db-0"), Family::V4));
     documents::<Evict>("evict/<node>/<address>", &keys::evict(&node, address));
+    let name = |text| common::lastbackend::Name::new(text).expect("name");
+    let id = common::lastbackend::ServiceId { namespace: name("demo"), name: name("web") };
+    documents::<platform::Namespace>("namespace/<namespace>", &keys::lastbackend::namespace(&id.namespace));
+    documents::<platform::Service>("service/<namespace>/<service>", &keys::lastbackend::service(&id));
+    documents::<platform::Run>("run/<namespace>/<service>", &keys::lastbackend::run(&id));
+    let time = 1_700_000_000_000_000_000;
+    let activity = keys::lastbackend::activity(&id.namespace, Some(&id.name), time);
+    documents::<platform::Activity>("activity/<namespace>/<service>/<time>", &activity);
+    documents::<platform::Engine>("engine", keys::lastbackend::ENGINE);
+    documents::<platform::EngineAlive>("engine-alive", keys::lastbackend::ENGINE_ALIVE);
     let (_, pool) = example("pool/<pool>");
     let pool: Pool = record::decode("pool/default", pool.as_bytes()).expect("a pool");
     pool.validate().expect("and a valid one");
@@ -169,7 +184,7 @@ fn every_record_is_named() {
         .chain(TENANTS_RECORDS.lines())
         .filter_map(|line| line.strip_prefix("pub struct "))
         .filter_map(|rest| rest.split([' ', '{', '<']).next())
-        .filter(|name| !matches!(*name, "Allocation" | "Claim" | "Owned"))
+        .filter(|name| !PARTS.contains(name))
         .collect();
     assert!(records.len() >= 7, "the records are still found in the code: {records:?}");
     for name in records {

@@ -96,6 +96,14 @@ pub struct ServeConfig {
     /// What tenants have.
     #[command(flatten)]
     pub melange: MelangeConfig,
+    /// Unix socket of the CRI service of the container runtime on this machine, which then runs services
+    #[cfg(feature = "cri")]
+    #[arg(long, env = "COIL_CRI_SOCKET", value_name = "PATH")]
+    pub cri_socket: Option<PathBuf>,
+    /// What runs services.
+    #[cfg(feature = "cri")]
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
@@ -145,9 +153,56 @@ pub struct StandaloneConfig {
     /// What tenants have.
     #[command(flatten)]
     pub melange: MelangeConfig,
+    /// What runs services.
+    #[cfg(feature = "cri")]
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
+}
+
+/// What runs the services of the platform API.
+#[cfg(feature = "cri")]
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
+    /// What runs services: `cri`, if --cri-socket is given, or `none`
+    #[arg(long, env = "COIL_ENGINE", value_name = "ENGINE", value_enum, default_value = "cri")]
+    pub engine: EngineKind,
+    /// Directory for the logs of the services' containers, which the container runtime writes to
+    #[arg(long, env = "COIL_POD_LOGS", value_name = "DIR", default_value = "/var/log/coil/pods")]
+    pub pod_logs: PathBuf,
+    /// Control group above those of the services' pods [default: the container runtime's choice]
+    #[arg(long, env = "COIL_CGROUP_PARENT", value_name = "CGROUP")]
+    pub cgroup_parent: Option<String>,
+}
+
+/// What runs services.
+#[cfg(feature = "cri")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineKind {
+    /// The container runtime on this machine.
+    Cri,
+    /// Nothing here.
+    None,
+}
+
+#[cfg(feature = "cri")]
+impl EngineArgs {
+    /// The engine, if one is configured. Must be called in a runtime of tokio.
+    pub fn engine(
+        self,
+        socket: Option<PathBuf>,
+    ) -> Option<std::sync::Arc<dyn crate::lastbackend::engine::Engine>> {
+        use crate::lastbackend::engine::cri::{Cri, Settings};
+        match (self.engine, socket) {
+            (EngineKind::Cri, Some(socket)) => {
+                let cgroup_parent = self.cgroup_parent.unwrap_or_default();
+                Some(std::sync::Arc::new(Cri::new(Settings { socket, logs: self.pod_logs, cgroup_parent })))
+            }
+            (EngineKind::Cri, None) | (EngineKind::None, _) => None,
+        }
+    }
 }
 
 /// Which store keeps the pools.

@@ -8,6 +8,7 @@
 //! * [`plan`]: whose every address is, so that no two have the same
 //! * [`pools`]: pools are made, changed, shown and deleted here, and nowhere else
 //! * [`ip_pools`]: likewise the pools of namespaces and services
+//! * [`lastbackend`]: namespaces, and services whose containers run
 //! * [`melange`]: likewise the blocks, addresses, policies and routes of tenants
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
@@ -16,6 +17,7 @@
 //! * [`metrics`]: the numbers for Prometheus
 //! * [`api`]: HTTP over the use cases
 //! * [`reload`]: files that are read anew when they change
+//! * [`time`]: times as people read them
 //! * [`server`], [`config`]: the service and its configuration
 //!
 //! The use cases keep no state: everything is in the store, so that any number of controllers may run.
@@ -31,6 +33,7 @@ pub mod error;
 pub mod ip_pools;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod lastbackend;
 pub mod melange;
 pub mod metrics;
 pub mod nodes;
@@ -40,3 +43,4 @@ pub mod pools;
 pub mod reclaim;
 pub mod reload;
 pub mod server;
+pub mod time;

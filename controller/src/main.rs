@@ -11,7 +11,7 @@ use controller::config::ServeConfig;
 use controller::config::{Config, CreateToken, Mode, StandaloneConfig};
 #[cfg(all(feature = "etcd", feature = "kubernetes"))]
 use controller::kubernetes::Kubernetes;
-use controller::server;
+use controller::server::{self, Parts};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -54,8 +54,12 @@ fn run() -> Result<()> {
 async fn standalone(config: StandaloneConfig) -> Result<()> {
     start_log(&config.log)?;
     let listening = config.listen.listening()?;
-    let settings = config.melange.settings();
-    Ok(server::run_standalone(&config.data_dir, config.node, &listening, settings, terminated()).await?)
+    #[cfg(feature = "cri")]
+    let engine = config.engine.engine(config.node.cri_socket.clone());
+    #[cfg(not(feature = "cri"))]
+    let engine = None;
+    let parts = Parts { melange: config.melange.settings(), engine };
+    Ok(server::run_standalone(&config.data_dir, config.node, &listening, parts, terminated()).await?)
 }
 
 #[cfg(feature = "etcd")]
@@ -68,7 +72,12 @@ async fn serve(config: ServeConfig) -> Result<()> {
         let kubernetes = Kubernetes::new(access, config.kubernetes.kubernetes_interval).await?;
         tokio::spawn(kubernetes.run(std::sync::Arc::clone(&store)));
     }
-    Ok(server::run(store, &listening, config.melange.settings(), terminated()).await?)
+    #[cfg(feature = "cri")]
+    let engine = config.engine.engine(config.cri_socket);
+    #[cfg(not(feature = "cri"))]
+    let engine = None;
+    let parts = Parts { melange: config.melange.settings(), engine };
+    Ok(server::run(store, &listening, parts, terminated()).await?)
 }
 
 /// The audit log is there whatever the level, unless the filter names it.

@@ -2,6 +2,9 @@
 
 use crate::api::{Context, REQUEST_TIME, router};
 use crate::auth::{Authentication, Tokens, TokensError};
+use crate::lastbackend::Platform;
+use crate::lastbackend::engine::Engine;
+use crate::lastbackend::engine::keeper::Keeper;
 use crate::melange::Settings;
 use crate::reload;
 use coild::config::NodeConfig;
@@ -60,11 +63,20 @@ pub struct Listening {
     pub tls: Option<TlsFiles>,
 }
 
+/// What of the APIs is configured.
+#[derive(Clone, Default)]
+pub struct Parts {
+    /// What tenants have.
+    pub melange: Settings,
+    /// What runs services on this machine, if anything does.
+    pub engine: Option<Arc<dyn Engine>>,
+}
+
 /// Serves the API until `shutdown` is done. A store that does not answer yet is waited for.
 pub async fn run(
     store: Arc<dyn Store>,
     listening: &Listening,
-    settings: Settings,
+    parts: Parts,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     tokio::pin!(shutdown);
@@ -76,18 +88,46 @@ pub async fn run(
     }
     let https = tls.is_some();
     let listeners = listen(&listening.binds, tls).await?;
-    let context = Context { https, ..Context::with(store, authentication, settings) };
-    work(listeners, context, shutdown).await;
+    let context = Context { https, ..Context::with(store, authentication, parts.melange) };
+    serve_with(context, listeners, parts.engine.map(|engine| (engine, host())), shutdown).await;
     Ok(())
 }
 
-/// Serves the API, and sees to what is due meanwhile.
-async fn work(listeners: Vec<Listener>, context: Context, shutdown: impl Future<Output = ()>) {
+/// Serves the API, runs services, and sees to what is due, until `shutdown` is done. `engine` is what runs services, and on
+/// which machine.
+async fn serve_with(
+    mut context: Context,
+    listeners: Vec<Listener>,
+    engine: Option<(Arc<dyn Engine>, String)>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (end, ending) = watch::channel(false);
+    let store = Arc::clone(&context.store);
+    let keeper = engine.map(|(engine, machine)| Keeper { store: Arc::clone(&store), engine, machine });
+    if let Some(keeper) = &keeper {
+        let platform = Platform::new(store).with_engine(Arc::clone(&keeper.engine), ending.clone());
+        context = context.with_platform(platform);
+    }
+    let shutdown = async {
+        shutdown.await;
+        // Readers of logs would stay for ever.
+        let _ = end.send(true);
+    };
+    let keep = async {
+        if let Some(keeper) = &keeper {
+            keeper.run(ending).await;
+        }
+    };
     let melange = Arc::clone(&context.melange);
+    let serve = async { tokio::join!(serve(listeners, router(context), limits(), shutdown), keep) };
     tokio::select! {
-        () = serve(listeners, router(context), limits(), shutdown) => {}
+        _ = serve => {}
         () = melange.keep_purging() => {}
     }
+}
+
+fn host() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn limits() -> Limits {
@@ -166,7 +206,7 @@ pub async fn run_standalone(
     data_dir: &Path,
     node: NodeConfig,
     listening: &Listening,
-    settings: Settings,
+    parts: Parts,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let (authentication, tls) = open(listening)?;
@@ -187,6 +227,7 @@ pub async fn run_standalone(
     // Requests wait from here on until both serve.
     let listeners = listen(&listening.binds, tls).await?;
     let socket = node.socket.clone();
+    let machine = node.node_name.as_ref().map_or_else(host, ToString::to_string);
     let daemon =
         Daemon { config: node, data_dir: data_dir.to_owned(), listen: None, store: Arc::clone(&store) };
     let controller = async {
@@ -194,8 +235,9 @@ pub async fn run_standalone(
             () = appeared(&socket) => {}
             () = until_stopped() => {}
         }
-        let context = Context { https, ..Context::with(store, authentication, settings) };
-        work(listeners, context, until_stopped()).await;
+        let context = Context { https, ..Context::with(store, authentication, parts.melange) };
+        let engine = parts.engine.map(|engine| (engine, machine));
+        serve_with(context, listeners, engine, until_stopped()).await;
     };
     let daemon = async {
         let outcome = daemon.run(until_stopped()).await;

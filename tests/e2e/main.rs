@@ -19,6 +19,7 @@ mod ip_pools;
 mod ip_pools_on_a_lan;
 mod journal_lost;
 mod kubernetes;
+mod lastbackend;
 mod openapi;
 mod orphans;
 mod plugin_errors;

@@ -10,9 +10,9 @@ use crate::tools::{find, run};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
 use k8s_cri::v1::{
-    ImageSpec, ImageStatusRequest, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
-    PodSandboxStatusRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StatusRequest,
-    StopPodSandboxRequest,
+    ContainerStatusRequest, ImageSpec, ImageStatusRequest, LinuxPodSandboxConfig, ListPodSandboxRequest,
+    PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest, RemovePodSandboxRequest,
+    ReopenContainerLogRequest, RunPodSandboxRequest, StatusRequest, StopPodSandboxRequest,
 };
 use serde_json::Value;
 use std::collections::HashMap;
@@ -132,6 +132,45 @@ impl Containerd {
         })?;
         sandboxes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(sandboxes)
+    }
+
+    /// The sandboxes that there are, whoever made them, by their names.
+    pub fn sandboxes(&self) -> Result<Vec<String>> {
+        let request = ListPodSandboxRequest { filter: None };
+        let reply = self.tokio.block_on(self.cri.runtime.clone().list_pod_sandbox(request))?.into_inner();
+        let mut names: Vec<String> =
+            reply.items.into_iter().map(|sandbox| sandbox.metadata.unwrap_or_default().name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The process of a container, as seen in the machine.
+    pub fn process_of(&self, container: &str) -> Result<u32> {
+        let pid = self.info(container)?["pid"].as_u64().context("a process id")?;
+        Ok(u32::try_from(pid)?)
+    }
+
+    /// Most memory that a container may use, in bytes, as the runtime has set it.
+    pub fn memory_of(&self, container: &str) -> Result<u64> {
+        let limit = &self.info(container)?["runtimeSpec"]["linux"]["resources"]["memory"]["limit"];
+        limit.as_u64().context("a limit")
+    }
+
+    fn info(&self, container: &str) -> Result<Value> {
+        let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: true };
+        let reply = self.tokio.block_on(self.cri.runtime.clone().container_status(request))?.into_inner();
+        Ok(serde_json::from_str(reply.info.get("info").context("verbose information")?)?)
+    }
+
+    /// Sets a container's log aside, as programs that rotate logs do.
+    pub fn rotate_log(&self, container: &str) -> Result<()> {
+        let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
+        let reply = self.tokio.block_on(self.cri.runtime.clone().container_status(request))?.into_inner();
+        let log = reply.status.context("a status")?.log_path;
+        fs::rename(&log, format!("{log}.1"))?;
+        let request = ReopenContainerLogRequest { container_id: container.to_owned() };
+        self.tokio.block_on(self.cri.runtime.clone().reopen_container_log(request))?;
+        Ok(())
     }
 
     /// Stops and removes sandboxes, all at once.

@@ -1,5 +1,9 @@
 //! An HTTP client over a Unix socket or TCP, which can also speak badly.
 
+mod follow;
+
+pub use follow::Follow;
+
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -20,7 +20,7 @@ pub fn archive(dir: &Path) -> Result<PathBuf> {
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
-        "config": {"Entrypoint": IDLE, "Env": ["PATH=/bin"]},
+        "config": {"Entrypoint": IDLE, "Env": ["PATH=/bin"], "StopSignal": "SIGKILL"},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
     });
     let manifest = json!([{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]);

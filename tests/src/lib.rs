@@ -16,6 +16,7 @@
 //! * [`client`], [`history`]: what clients asked and were told, and whether it keeps the invariants
 //! * [`faults`]: stories that try to break the invariants
 //! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
+//! * [`platform`]: services on one machine
 //! * [`fake_runtime`]: one that answers what a real one should not
 //! * [`fake_kubernetes`]: an API server without a cluster
 //!
@@ -41,6 +42,7 @@ pub mod image;
 pub mod load;
 pub mod machine;
 pub mod place;
+pub mod platform;
 pub mod plugin;
 pub mod podman;
 pub mod process;

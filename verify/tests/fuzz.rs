@@ -152,3 +152,8 @@ fn records() {
 fn melange_http() {
     run(TARGETS[6]);
 }
+
+#[test]
+fn platform_http() {
+    run(TARGETS[7]);
+}

@@ -7,9 +7,11 @@ mod completions;
 mod drain;
 mod melange;
 mod node;
+mod ns;
 mod nspool;
 mod pool;
 mod scoped;
+mod svc;
 mod svcpool;
 
 use crate::client::Client;
@@ -32,6 +34,12 @@ pub(crate) enum Command {
     /// What tenants have: blocks, subnets, addresses, policies and routes
     #[command(subcommand)]
     Melange(melange::Melange),
+    /// Namespaces of services
+    #[command(subcommand)]
+    Ns(ns::Namespace),
+    /// Services: containers that run in a namespace
+    #[command(subcommand)]
+    Svc(svc::Service),
     /// Nodes: the machines on which a coild runs
     #[command(subcommand)]
     Node(node::Node),
@@ -41,7 +49,7 @@ pub(crate) enum Command {
     /// Addresses: who holds which
     #[command(subcommand)]
     Address(address::Address),
-    /// Make the pools that a file describes, and change those that exist to match
+    /// Make the pools, namespaces and services that a file describes, and change those that exist to match
     Apply(apply::Apply),
     /// Print a script that completes coilctl's commands in a shell
     Completions(completions::Completions),
@@ -54,6 +62,8 @@ impl Command {
             Self::Nspool(pool) => pool.run(client, output).await,
             Self::Svcpool(pool) => pool.run(client, output).await,
             Self::Melange(melange) => melange.run(client, output).await,
+            Self::Ns(namespace) => namespace.run(client, output).await,
+            Self::Svc(service) => service.run(client, output).await,
             Self::Node(node) => node.run(client, output).await,
             Self::Block(block) => block.run(client, output).await,
             Self::Address(address) => address.run(client, output).await,

@@ -142,7 +142,7 @@ fn malformed_files_change_nothing() {
         ("", "- has no document"),
         ("---\n# nothing\n", "- has no document"),
         ("{", "document 1: "),
-        ("kind: Pod\n", "document 1: kind must be Pool, NamespacePool or ServicePool"),
+        ("kind: Pod\n", "document 1: kind must be Pool, NamespacePool, ServicePool, Namespace or Service"),
     ] {
         let output = controller.apply(file, "");
         let error = text(&output.stderr);

@@ -8,7 +8,7 @@ use common::server::Bind;
 use common::store::embedded::Embedded;
 use common::store::record::{self, Alive, Allocation, BlockMirror, Claim, Fixed, Lease, Node};
 use common::store::{Event, Op, Store, Txn, keys};
-use controller::server::Listening;
+use controller::server::{Listening, Parts};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -45,9 +45,7 @@ impl Controller {
             let stopped = async {
                 let _ = stopped.await;
             };
-            controller::server::run(serving, &listening, controller::melange::Settings::default(), stopped)
-                .await
-                .expect("served");
+            controller::server::run(serving, &listening, Parts::default(), stopped).await.expect("served");
         });
         let controller = Self { dir, store, runtime, stop: Some(stop) };
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);

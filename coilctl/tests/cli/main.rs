@@ -8,4 +8,5 @@ mod fixture;
 mod identity;
 mod ip_pools;
 mod melange;
+mod platform;
 mod tables;

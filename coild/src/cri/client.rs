@@ -7,7 +7,7 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{ListPodSandboxRequest, PodSandboxState, PodSandboxStatus, PodSandboxStatusRequest};
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -67,14 +67,7 @@ impl Cri {
     }
 
     fn client(&self) -> RuntimeServiceClient<Channel> {
-        let socket = self.socket.clone();
-        let connect = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        // A path can have characters that a URI can't, so that the connector has it and the URI is a mere name.
-        let channel = Endpoint::from_static("http://cri").connect_with_connector_lazy(connect);
-        RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER)
+        RuntimeServiceClient::new(channel(&self.socket)).max_decoding_message_size(MAX_ANSWER)
     }
 
     async fn within<T>(
@@ -94,6 +87,17 @@ impl Cri {
         };
         CriError::Call { call, socket: self.socket.clone(), reason }
     }
+}
+
+/// A connection to the runtime that listens on a socket, made with the first call, and anew when it breaks.
+pub fn channel(socket: &Path) -> Channel {
+    let socket = socket.to_owned();
+    let connect = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    // A path can have characters that a URI can't, so that the connector has it and the URI is a mere name.
+    Endpoint::from_static("http://cri").connect_with_connector_lazy(connect)
 }
 
 fn addresses_of(id: &str, status: PodSandboxStatus) -> Result<Vec<SandboxAddress>, CriError> {

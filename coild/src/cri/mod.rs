@@ -5,6 +5,9 @@
 #[cfg(feature = "cri")]
 mod client;
 
+#[cfg(feature = "cri")]
+pub use client::channel;
+
 use common::name::ContainerId;
 use std::collections::HashMap;
 use std::net::IpAddr;

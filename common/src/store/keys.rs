@@ -4,8 +4,10 @@
 //! address order within a family, the families don't mix, and a unit's key stays the same when subnets come
 //! and go.
 //!
+//! * [`lastbackend`]: the part of the platform API
 //! * [`melange`]: the part of the tenants' API
 
+pub mod lastbackend;
 pub mod melange;
 
 use super::KeyRange;

@@ -1,8 +1,10 @@
 //! What the keys hold: JSON objects with a version `v` (`docs/schema.md`). A record of a newer version is an
 //! error and never guessed at; unknown fields of a known version are ignored.
 //!
+//! * [`lastbackend`]: the part of the platform API
 //! * [`melange`]: the part of the tenants' API
 
+pub mod lastbackend;
 pub mod melange;
 
 use crate::ipam::Segment;

@@ -6,6 +6,7 @@
 //! * [`openapi`]: the description of all of it
 //! * [`admin`]: `/v1/`, for operators
 //! * [`ip_pools`]: the pools of namespaces and services
+//! * [`lastbackend`]: namespaces, and services that run in them
 //! * [`melange`]: blocks, addresses, policies and routes of tenants
 //! * [`health`]: `/healthz`, `/readyz`, `/metrics`
 //! * [`request`]: bodies, paths and queries, parsed with errors that name what is wrong
@@ -14,6 +15,7 @@ mod admin;
 mod gate;
 mod health;
 mod ip_pools;
+mod lastbackend;
 mod melange;
 mod openapi;
 mod request;
@@ -27,6 +29,7 @@ pub use route::{CHANGE, FORCE, READ, Route, Rule};
 use crate::auth::{Authentication, Unauthenticated};
 use crate::error::Error;
 use crate::ip_pools::{IpPoolError, IpPools};
+use crate::lastbackend::Platform;
 use crate::melange::{Melange, Settings};
 use crate::plan::PlanCache;
 use axum::extract::rejection::BytesRejection;
@@ -52,6 +55,8 @@ pub struct Context {
     pub melange: Arc<Melange>,
     /// Whether clients reach the API by TLS.
     pub https: bool,
+    /// Namespaces, and services that run in them.
+    pub platform: Arc<Platform>,
 }
 
 impl Context {
@@ -65,7 +70,14 @@ impl Context {
         let plan = PlanCache::default();
         let ip_pools = Arc::new(IpPools::new(Arc::clone(&store), Arc::clone(&plan)));
         let melange = Arc::new(Melange::new(Arc::clone(&store), plan, settings));
-        Self { store, authentication, ip_pools, melange, https: false }
+        let platform = Arc::new(Platform::new(Arc::clone(&store)));
+        Self { store, authentication, ip_pools, melange, platform, https: false }
+    }
+
+    /// The same with this platform, which has an engine.
+    #[must_use]
+    pub fn with_platform(self, platform: Platform) -> Self {
+        Self { platform: Arc::new(platform), ..self }
     }
 }
 
@@ -75,6 +87,7 @@ pub fn routes() -> Vec<Route> {
         ("Admin", admin::routes()),
         ("Pools of namespaces and services", ip_pools::routes()),
         ("Tenants: blocks, addresses, policies, routes and NAT", melange::all()),
+        ("Platform", lastbackend::routes()),
         ("Health", health::routes()),
         ("Description", openapi::routes()),
     ];
@@ -92,6 +105,7 @@ pub fn router(context: Context) -> Router {
         .method_not_allowed_fallback(async |uri: Uri| refuse_at(&uri, ApiError::WrongMethod))
         .layer(Extension(documents))
         .layer(from_fn(request_id::give))
+        .layer(from_fn(lastbackend::allow))
         .with_state(context);
     melange::negotiate(router)
 }

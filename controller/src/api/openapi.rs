@@ -86,6 +86,7 @@ fn method(method: &Method) -> HttpMethod {
         Method::PUT => HttpMethod::Put,
         Method::DELETE => HttpMethod::Delete,
         Method::PATCH => HttpMethod::Patch,
+        Method::OPTIONS => HttpMethod::Options,
         _ => HttpMethod::Get,
     }
 }

@@ -70,6 +70,11 @@ impl Route {
         Self::new(Method::DELETE, path, rule, on(MethodFilter::DELETE, handler))
     }
 
+    /// `OPTIONS`
+    pub fn options<H: Handler<T, Context>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+        Self::new(Method::OPTIONS, path, rule, on(MethodFilter::OPTIONS, handler))
+    }
+
     fn new(method: Method, path: &'static str, rule: Rule, service: MethodRouter<Context>) -> Self {
         let refuse = IntoResponse::into_response;
         let (operation, schemas) = (Operation::new(), Vec::new());

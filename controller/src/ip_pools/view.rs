@@ -1,7 +1,7 @@
 //! What is shown of a pool: its record, and what its leases tell. Nothing of it is kept anywhere.
 
 use super::IpPoolError;
-use common::clock::rfc3339;
+use crate::time::rfc3339;
 use common::ipam::{NamespacePool, ServicePool, Span};
 use common::name::PodText;
 use common::pool_id::{PoolId, Scoped};

@@ -1,7 +1,7 @@
 //! How things are shown.
 
 use super::read::{StoredAddress, StoredBlock};
-use common::clock::rfc3339;
+use crate::time::rfc3339;
 use common::name::TenantId;
 use common::store::melange::Place;
 use common::store::record::melange::{Address, IpOctet, IpRange, Policy, Route};

@@ -1,6 +1,7 @@
 //! Every route × every kind of caller: what is let through is done and told in the audit log, and what is refused
 //! changes nothing.
 
+use crate::engine::OneLog;
 use crate::fixture::{Api, ip, node};
 use crate::log::Log;
 use crate::melange::world::furnish;
@@ -10,8 +11,9 @@ use common::server::Peer;
 use common::store::embedded::Embedded;
 use common::store::record::{self, Evict};
 use common::store::{Store, keys};
-use controller::api::{REQUEST_ID, routes};
+use controller::api::{Context, REQUEST_ID, routes};
 use controller::auth::{Authentication, NewToken, Tokens};
+use controller::lastbackend::Platform;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -256,6 +258,45 @@ fn operators() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("GET /openapi.json", ("public", none.clone())),
         ("GET /docs", ("public", none)),
     ])
+    .into_iter()
+    .chain(platform())
+    .collect()
+}
+
+/// The platform API: its namespaces are those of the roles.
+fn platform() -> Vec<(&'static str, (&'static str, Value))> {
+    let none = Value::Null;
+    let service = json!({"name": "new", "image": "i"});
+    vec![
+        ("GET /namespace", ("read", none.clone())),
+        ("POST /namespace", ("change", json!({"name": "new"}))),
+        ("GET /namespace/{namespace}", ("read namespace", none.clone())),
+        ("PUT /namespace/{namespace}", ("change namespace", json!({"description": "d"}))),
+        ("DELETE /namespace/{namespace}", ("change namespace", none.clone())),
+        ("GET /namespace/{namespace}/activity", ("read namespace", none.clone())),
+        ("GET /namespace/{namespace}/service", ("read namespace", none.clone())),
+        ("POST /namespace/{namespace}/service", ("change namespace", service)),
+        ("GET /namespace/{namespace}/service/{service}", ("read namespace", none.clone())),
+        ("PUT /namespace/{namespace}/service/{service}", ("change namespace", json!({"replicas": 2}))),
+        ("DELETE /namespace/{namespace}/service/{service}", ("change namespace", none.clone())),
+        ("GET /namespace/{namespace}/service/{service}/activity", ("read namespace", none.clone())),
+        ("GET /namespace/{namespace}/service/{service}/logs", ("read namespace", none.clone())),
+        ("POST /namespace/{namespace}/service/{service}/spec", ("change namespace", json!({"image": "i"}))),
+        (
+            "PUT /namespace/{namespace}/service/{service}/spec/{id}",
+            ("change namespace", json!({"memory": 8})),
+        ),
+        ("DELETE /namespace/{namespace}/service/{service}/spec/{id}", ("change namespace", none.clone())),
+        ("OPTIONS /namespace", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}/activity", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}/service", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}/service/{service}", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}/service/{service}/activity", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}/service/{service}/logs", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}/service/{service}/spec", ("public", none.clone())),
+        ("OPTIONS /namespace/{namespace}/service/{service}/spec/{id}", ("public", none)),
+    ]
 }
 
 /// Who may do what, written down once more. `own` and `other` are the namespace or tenant of the callers that have one,
@@ -291,7 +332,11 @@ impl Guarded {
         let file: String = made.iter().map(|(_, new)| new.entry()).collect();
         let (_, tokens) = watch::channel(Arc::new(Tokens::parse(&file).expect("tokens")));
         let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().await.expect("store"));
-        let api = Api::guarded(store, Authentication { tokens: Some(tokens), certificates: true });
+        let authentication = Authentication { tokens: Some(tokens), certificates: true };
+        let engine = OneLog { container: "c1", path: "/dev/null".into(), ended: true.into() };
+        let (_, ending) = watch::channel(false);
+        let platform = Platform::new(Arc::clone(&store)).with_engine(Arc::new(engine), ending);
+        let api = Api::with(Context::new(store, authentication).with_platform(platform));
         api.create("p", &["10.9.0.0/24", "10.10.0.0/24"]).await;
         api.create("used", &["10.11.0.0/24"]).await;
         api.register("n", false).await;
@@ -313,6 +358,7 @@ impl Guarded {
                 "nsIPPoolName": "web",
             });
             api.ok(200, "POST", "/serviceIPPool", &service.to_string()).await;
+            api.platform(namespace).await;
         }
         let ids = [furnish(&api, "own", 1).await, furnish(&api, "other", 2).await];
         Self { api, tokens: made.into_iter().map(|(role, new)| (role, new.token)).collect(), ids }
@@ -371,6 +417,24 @@ impl Guarded {
     }
 }
 
+impl Api {
+    /// A namespace with a service of two specs, `s1` and `s2`, that runs.
+    async fn platform(&self, namespace: &str) {
+        self.ok(200, "POST", "/namespace", &json!({"name": namespace}).to_string()).await;
+        let spec = |id| {
+            json!({"id": id, "parent": "", "revision": 0, "created": 1, "updated": 1, "memory": 32, "entrypoint": "",
+                "command": "", "image": "i", "env": ["PASSWORD=secret"], "ports": []})
+        };
+        let service = json!({"v": 1, "uid": "u", "description": "", "replicas": 1, "created": 1, "updated": 1,
+            "specs": [spec("s1"), spec("s2")]});
+        self.put(format!("service/{namespace}/web"), service.to_string().into()).await;
+        let container = json!({"id": "c1", "spec": "s1", "state": "running"});
+        let pod = json!({"name": "web-0", "state": "running", "created": 1, "containers": [container]});
+        let run = json!({"v": 1, "uid": "u", "pods": [pod]});
+        self.put(format!("run/{namespace}/web"), run.to_string().into()).await;
+    }
+}
+
 /// The path or body with its parameters filled in: with what exists, and what is the caller's own or not.
 fn fill(text: &str, own: bool) -> String {
     let whose = if own { "own" } else { "other" };
@@ -379,7 +443,17 @@ fn fill(text: &str, own: bool) -> String {
     let filled = filled.replace("{net}", if own { "17" } else { "18" });
     let name =
         if text.starts_with("/serviceIPPool") || text.starts_with("/v1/svcpools") { "svc" } else { "free" };
+    let filled = filled.replace("{service}", "web").replace("{id}", "s1");
     filled.replace("{name}", name).replace("{namespace}", whose).replace("{tenant}", whose)
+}
+
+/// A line of the audit log says who made the change, from where and by which request, and what it was.
+fn is_told(line: &Value, role: Option<&str>) {
+    let name = format!("token {}", role.unwrap_or_default().replace(':', "-"));
+    assert_eq!((&line["who"], &line["request"]), (&json!(name), &json!("walk-1")), "{line}");
+    assert_eq!(line["from"], "192.0.2.7:4000", "{line}");
+    let sides = [&line["before"], &line["after"]].map(|side| side.as_str().expect("text"));
+    assert!(sides[0] != sides[1] && sides.iter().all(|side| !side.is_empty()), "{line}");
 }
 
 #[tokio::test]
@@ -427,19 +501,12 @@ async fn every_route_and_every_role() {
                     assert_eq!(status / 100, 2, "{what}");
                     let changes = does.starts_with("change") || does.starts_with("force");
                     assert_eq!(guarded.api.revision().await != before, changes, "{what}");
-                    assert_eq!(told.len(), usize::from(changes), "{what}: {text}");
-                    for line in told {
-                        let name = format!("token {}", role.unwrap_or_default().replace(':', "-"));
-                        assert_eq!(
-                            (&line["who"], &line["request"]),
-                            (&json!(name), &json!("walk-1")),
-                            "{line}"
-                        );
-                        assert_eq!(line["from"], "192.0.2.7:4000", "{line}");
-                        let sides =
-                            [&line["before"], &line["after"]].map(|side| side.as_str().expect("text"));
-                        assert!(sides[0] != sides[1] && sides.iter().all(|side| !side.is_empty()), "{line}");
-                    }
+                    // A namespace has a service that goes with it.
+                    let lines =
+                        if name == "DELETE /namespace/{namespace}" { 2 } else { usize::from(changes) };
+                    assert_eq!(told.len(), lines, "{what}: {text}");
+                    assert!(!text.contains("secret"), "{what}: {text}");
+                    told.iter().for_each(|line| is_told(line, role));
                 } else {
                     let refused = match role {
                         None => 401,

@@ -46,7 +46,11 @@ impl Api {
     }
 
     pub(crate) fn guarded(store: Arc<dyn Store>, authentication: Authentication) -> Self {
-        Self { router: router(Context::new(Arc::clone(&store), authentication)), store }
+        Self::with(Context::new(store, authentication))
+    }
+
+    pub(crate) fn with(context: Context) -> Self {
+        Self { store: Arc::clone(&context.store), router: router(context) }
     }
 
     /// Sends a request, and answers status and body, which must be JSON unless empty.

@@ -5,11 +5,13 @@ mod addresses;
 mod authorization;
 mod check;
 mod description;
+mod engine;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod fixture;
 mod http;
 mod ip_pools;
+mod lastbackend;
 mod log;
 #[cfg(feature = "etcd")]
 mod melange;

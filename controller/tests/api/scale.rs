@@ -139,3 +139,33 @@ async fn reads_are_bounded_by_what_is_shown() {
     let usage = api.ok(200, "GET", "/v1/pools/default", "").await["usage"][0].clone();
     assert_eq!((&usage["leased"], &usage["allocated"]), (&(NODES * BLOCKS).into(), &(NODES * BLOCKS).into()));
 }
+
+/// Of the platform, too: a namespace's services and nothing else, and one service by three keys.
+#[tokio::test]
+async fn services_are_read_of_their_namespace_alone() {
+    let embedded = Embedded::in_memory().await.expect("store");
+    let store =
+        Arc::new(Counted { store: embedded, calls: AtomicUsize::new(0), entries: AtomicUsize::new(0) });
+    let api = Api::on(store.clone());
+    for namespace in ["a", "ab", "a-b"] {
+        api.ok(200, "POST", "/namespace", &format!(r#"{{"name":"{namespace}"}}"#)).await;
+        for service in 0..30 {
+            let body = format!(r#"{{"name":"s{service}","image":"i"}}"#);
+            api.ok(200, "POST", &format!("/namespace/{namespace}/service"), &body).await;
+        }
+    }
+    for (path, entries) in [
+        ("/namespace", 3),
+        ("/namespace/a", 1),
+        ("/namespace/a/service", 30),
+        ("/namespace/a/service/s7", 1),
+        ("/namespace/a/service/s7/activity", 1),
+    ] {
+        store.calls.store(0, Ordering::Relaxed);
+        store.entries.store(0, Ordering::Relaxed);
+        api.ok(200, "GET", path, "").await;
+        let (called, read) = (store.calls.load(Ordering::Relaxed), store.entries.load(Ordering::Relaxed));
+        // On etcd the ranges of a service and its state are one call.
+        assert!(called <= 3 && read <= entries, "{path}: {called} calls for {read} entries");
+    }
+}

@@ -1,6 +1,7 @@
 //! Keys of the store, names, and the tokens that continue lists.
 
 use common::ipam::{Family, Unit};
+use common::lastbackend::Name;
 use common::name::{ContainerId, IfName, NodeName, PodText, PoolName};
 use common::store::{KeyRange, keys as k};
 use controller::paging::Place;
@@ -41,10 +42,34 @@ pub fn keys(data: &[u8]) {
         assert!(k::fixed_of_namespace(&pod.namespace).contains(text));
         assert!(Family::BOTH.iter().any(|family| k::fixed(&pod, *family) == text));
     }
+    platform(text);
     names(text);
     let everything = KeyRange { from: String::new(), to: "\u{10ffff}".to_owned() };
     if let Ok(place) = Place::parse(text, &everything) {
         assert_eq!(Place::parse(&place.token(), &everything).expect("its own token"), place);
+    }
+}
+
+fn platform(text: &str) {
+    use k::lastbackend as k;
+    if let Some(namespace) = k::parse_namespace(text) {
+        assert_eq!(k::namespace(&namespace), text);
+        assert!(k::namespaces().contains(text));
+    }
+    if let Some(service) = k::parse_service(text) {
+        assert_eq!(k::service(&service), text);
+        assert!(k::services(&service.namespace).contains(text) && k::all_services().contains(text));
+    }
+    if let Some(service) = k::parse_run(text) {
+        assert_eq!(k::run(&service), text);
+        assert!(k::runs(&service.namespace).contains(text) && k::all_runs().contains(text));
+    }
+    if let Some((namespace, service, time)) = k::parse_activity(text) {
+        assert_eq!(k::activity(&namespace, service.as_ref(), time), text);
+        assert!(k::activities(&namespace, service.as_ref()).contains(text));
+    }
+    if let Ok(name) = Name::chosen(text) {
+        assert_eq!(k::parse_namespace(&k::namespace(&name)), Some(name));
     }
 }
 

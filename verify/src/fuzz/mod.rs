@@ -7,6 +7,7 @@ mod journal;
 mod keys;
 mod melange_http;
 mod node_http;
+mod platform_http;
 mod records;
 mod reply;
 
@@ -16,13 +17,14 @@ pub use journal::journal;
 pub use keys::keys;
 pub use melange_http::melange_http;
 pub use node_http::node_http;
+pub use platform_http::platform_http;
 pub use records::records;
 
 /// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("admin_http", admin_http),
     ("cni", cni),
     ("journal", journal),
@@ -30,6 +32,7 @@ pub const TARGETS: [Target; 7] = [
     ("node_http", node_http),
     ("records", records),
     ("melange_http", melange_http),
+    ("platform_http", platform_http),
 ];
 
 /// The text before the first empty line, and what is behind it.

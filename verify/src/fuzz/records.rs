@@ -4,7 +4,7 @@ use coild::state::{BlockId, Settings, Standing, State};
 use common::ipam::{Family, NamespacePool, Pool, ServicePool, Space, Span, Unit};
 use common::name::PoolName;
 use common::store::record::{
-    self, Alive, BlockMirror, Evict, Fixed, Lease, Node, Plan, RecordError, Schema, VERSION,
+    self, Alive, BlockMirror, Evict, Fixed, Lease, Node, Plan, RecordError, Schema, VERSION, lastbackend,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,12 @@ pub fn records(data: &[u8]) {
     round_trip::<Alive>(data);
     round_trip::<Evict>(data);
     round_trip::<Fixed>(data);
+    round_trip::<lastbackend::Namespace>(data);
+    round_trip::<lastbackend::Service>(data);
+    round_trip::<lastbackend::Run>(data);
+    round_trip::<lastbackend::Activity>(data);
+    round_trip::<lastbackend::Engine>(data);
+    round_trip::<lastbackend::EngineAlive>(data);
     if let Some(pool) = round_trip::<NamespacePool>(data) {
         addresses(&pool.space(), &pool.span);
     }

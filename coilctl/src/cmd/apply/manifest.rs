@@ -1,7 +1,8 @@
-//! Pools as they are written in files: YAML documents with a `kind`.
+//! Pools, namespaces and services as they are written in files: YAML documents with a `kind`.
 
 use common::ipam::{BlockGateway, RangeSpec};
 use common::name::{PodText, PoolName};
+use common::wire::lastbackend::PortBody;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +15,8 @@ pub(super) enum Manifest {
     Pool(Pool),
     NamespacePool(NamespacePool),
     ServicePool(ServicePool),
+    Namespace(Namespace),
+    Service(Service),
 }
 
 /// A pool that is cut in blocks.
@@ -59,6 +62,32 @@ pub(super) struct ServicePool {
     pub(super) disabled: Option<bool>,
 }
 
+/// A namespace of services.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Namespace {
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    pub(super) pool: Option<String>,
+}
+
+/// A service.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) image: String,
+    pub(super) description: Option<String>,
+    pub(super) replicas: Option<i64>,
+    pub(super) pool: Option<String>,
+    pub(super) memory: Option<i64>,
+    pub(super) entrypoint: Option<String>,
+    pub(super) command: Option<String>,
+    pub(super) env: Option<Vec<String>>,
+    pub(super) ports: Option<Vec<PortBody>>,
+}
+
 impl NamespacePool {
     pub(super) fn range(&self) -> RangeSpec {
         RangeSpec { start: self.start, end: self.end, cidr: self.cidr }
@@ -84,7 +113,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Manifest>, String> {
     Ok(manifests)
 }
 
-const KINDS: &str = "Pool, NamespacePool or ServicePool";
+const KINDS: &str = "Pool, NamespacePool, ServicePool, Namespace or Service";
 
 fn manifest(mut value: Value) -> Result<Manifest, String> {
     let fields = value.as_mapping_mut().ok_or_else(|| format!("it must have fields, and a kind: {KINDS}"))?;
@@ -93,6 +122,8 @@ fn manifest(mut value: Value) -> Result<Manifest, String> {
         Some("Pool") => typed(value).map(Manifest::Pool),
         Some("NamespacePool") => typed(value).map(Manifest::NamespacePool),
         Some("ServicePool") => typed(value).map(Manifest::ServicePool),
+        Some("Namespace") => typed(value).map(Manifest::Namespace),
+        Some("Service") => typed(value).map(Manifest::Service),
         _ => Err(format!("kind must be {KINDS}")),
     }
 }
@@ -124,7 +155,7 @@ mod tests {
         let web = "kind: NamespacePool\nnamespace: a\nname: b\nsubnet: 10.0.0.0/24\ngateway: 10.0.0.1\n";
         for (text, reason) in [
             ("- a\n".to_owned(), "document 1: it must have fields"),
-            ("name: a\n".to_owned(), "document 1: kind is missing: Pool, NamespacePool or ServicePool"),
+            ("name: a\n".to_owned(), "document 1: kind is missing: Pool, NamespacePool, ServicePool,"),
             (format!("{POOL}---\nkind: Pod\n"), "document 2: kind must be Pool,"),
             (format!("{POOL}blocksize: 28\n"), "document 1: blocksize: unknown field `blocksize`"),
             ("kind: Pool\nname: a\n".to_owned(), "document 1: missing field `subnets`"),

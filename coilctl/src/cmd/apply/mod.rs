@@ -1,10 +1,11 @@
 //! `coilctl apply`: makes what files describe, and changes what exists to match.
 //!
 //! * [`manifest`]: the files
-//! * [`pool`], [`namespace`]: what differs, and the requests that change it
+//! * [`pool`], [`namespace`], [`platform`]: what differs, and the requests that change it
 
 mod manifest;
 mod namespace;
+mod platform;
 mod pool;
 
 use crate::client::{Client, Target};
@@ -18,10 +19,10 @@ use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 
-/// Make the pools that a file describes, and change those that exist to match.
+/// Make the pools, namespaces and services that a file describes, and change those that exist to match.
 ///
-/// The file has YAML documents, separated by `---`, each with a `kind`: `Pool`, `NamespacePool` or `ServicePool`. They are
-/// dealt with in their order. Nothing is changed if the file is malformed; what it does not mention stays as it is.
+/// The file has YAML documents, separated by `---`, each with a `kind`: `Pool`, `NamespacePool`, `ServicePool`,
+/// `Namespace` or `Service`. They are dealt with in their order. Nothing is changed if the file is malformed; what it does not mention stays as it is.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  coilctl apply -f pools.yaml --dry-run\n  coilctl apply -f - <<EOF\n  kind: NamespacePool\n  \
@@ -183,6 +184,8 @@ impl Apply {
                 Manifest::Pool(pool) => pool::plan(client, pool).await?,
                 Manifest::NamespacePool(pool) => namespace::plan_namespace_pool(client, pool).await?,
                 Manifest::ServicePool(pool) => namespace::plan_service_pool(client, pool).await?,
+                Manifest::Namespace(namespace) => platform::plan_namespace(client, namespace).await?,
+                Manifest::Service(service) => platform::plan_service(client, service).await?,
             };
             let action = planned.action();
             let Planned { what, differences, requests, .. } = planned;

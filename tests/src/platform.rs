@@ -1,0 +1,167 @@
+//! The platform on one machine: a standalone controller, and the container runtime by which it runs services.
+
+use crate::containerd::Containerd;
+use crate::controller::Controller;
+use crate::http::{Http, Reply};
+use crate::image::IMAGE;
+use crate::machine::Machine;
+use crate::plugin::main_config;
+use crate::wait::wait_for;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Time for what is wanted to come about, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_mins(3);
+
+/// A machine with all that services need.
+pub struct Platform {
+    /// The controller.
+    pub controller: Controller,
+    /// The container runtime.
+    pub containerd: Containerd,
+    /// The machine, dropped last.
+    pub machine: Machine,
+}
+
+/// The body of a service of busybox: what its shell is to do.
+pub fn shell(name: &str, replicas: u32, script: &str) -> Value {
+    json!({
+        "name": name, "image": IMAGE, "replicas": replicas,
+        "spec": {"entrypoint": "/bin/busybox sh -c", "command": format!("'{script}'"), "memory": 24},
+    })
+}
+
+/// The body of a web server, which answers with its pod's name.
+pub fn web(name: &str, replicas: u32) -> Value {
+    let script =
+        "busybox mkdir /www; busybox hostname > /www/index.html; exec busybox httpd -f -p 80 -h /www";
+    shell(name, replicas, script)
+}
+
+impl Platform {
+    /// Starts all of it, with a pool `default` and a namespace `demo`.
+    pub fn start() -> Result<Self> {
+        let machine = Machine::start()?;
+        let (cgroup, dir) = (machine.cgroup(), machine.dir().to_owned());
+        let text = |path: PathBuf| path.display().to_string();
+        let args = [
+            "--node-name",
+            "alone",
+            "--cri-socket",
+            &text(dir.join("containerd.sock")),
+            "--pod-logs",
+            &text(dir.join("pods")),
+            "--cgroup-parent",
+            &cgroup,
+        ];
+        let controller = Controller::standalone(machine.place(), &args)?;
+        controller.coilctl("pool create default --subnet 10.64.0.0/16")?;
+        let mut plugin = main_config(&controller.socket());
+        plugin["capabilities"] = json!({"io.kubernetes.cri.pod-annotations": true});
+        let network = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]});
+        let containerd = Containerd::start(&machine, &network)?;
+        let platform = Self { controller, containerd, machine };
+        platform.post("/namespace", &json!({"name": "demo"}))?;
+        Ok(platform)
+    }
+
+    /// The API.
+    pub fn http(&self) -> Http {
+        self.controller.http()
+    }
+
+    /// What something shows.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.http().get(path)?.expect(200)?.json()
+    }
+
+    /// Makes something.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.http().post(path, body)?.expect(200)?.json()
+    }
+
+    /// Changes something.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.http().send("PUT", path, body.to_string().as_bytes())?.expect(200)?.json()
+    }
+
+    /// Removes something; the answer is empty.
+    pub fn delete(&self, path: &str) -> Result<Reply> {
+        let reply = self.http().delete(path)?.expect(200)?;
+        ensure!(reply.body.is_empty(), "{}", reply.text());
+        Ok(reply)
+    }
+
+    /// Waits until a service of `demo` is as it should be, and answers it.
+    pub fn service(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let found = wait_for(&format!("service {name}: {what}"), SOON, || {
+            last = self.get(&format!("/namespace/demo/service/{name}"))?;
+            Ok(is(&last).then(|| last.clone()))
+        });
+        found.with_context(|| format!("{last:#}\n{}", self.controller.log().unwrap_or_default()))
+    }
+
+    /// Waits until exactly so many pods of a service of `demo` run.
+    pub fn runs(&self, name: &str, replicas: u32) -> Result<Value> {
+        self.service(name, &format!("{replicas} pods run"), |service| {
+            let counts = &service["state"]["replicas"];
+            service["state"]["state"] == "started"
+                && counts["running"] == replicas
+                && counts["total"] == replicas
+        })
+    }
+
+    /// Waits until there is nothing at a path any more.
+    pub fn gone(&self, path: &str) -> Result<()> {
+        crate::wait::wait_until(&format!("{path} to be gone"), SOON, || {
+            Ok(self.http().get(path)?.status == 404)
+        })
+        .with_context(|| self.controller.log().unwrap_or_default())
+    }
+
+    /// Fetches the page of a web server in the machine.
+    pub fn fetch(&self, address: &str) -> Result<String> {
+        wait_for(&format!("{address} to answer"), Duration::from_secs(20), || {
+            // The name service that wget of a static busybox asks is not in it.
+            let mut command = self.machine.command("busybox");
+            command.args(["nc", "-w", "3", address, "80"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut client = command.spawn()?;
+            client.stdin.take().context("a pipe")?.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let output = String::from_utf8(client.wait_with_output()?.stdout)?;
+            let page = output.split_once("\r\n\r\n").map(|(_, page)| page.to_owned());
+            page.filter(|_| output.starts_with("HTTP/1.1 200 ")).context(output).map(Some)
+        })
+    }
+
+    /// Nothing is left of any pod: no sandbox, address, log or interface.
+    pub fn is_clean(&self) -> Result<()> {
+        ensure!(self.containerd.sandboxes()?.is_empty(), "{:?}", self.containerd.sandboxes()?);
+        let status = self.controller.coild().get("/status")?.expect(200)?.json()?;
+        ensure!(status["pods"] == json!({}), "{status}");
+        let logs = std::fs::read_dir(self.machine.dir().join("pods"))?.count();
+        ensure!(logs == 0, "{logs} pods have logs");
+        let links = self.machine.output("ip -o link show type veth")?;
+        ensure!(links.is_empty(), "{links}");
+        Ok(())
+    }
+}
+
+/// The addresses of a service's pods.
+pub fn addresses(service: &Value) -> Vec<String> {
+    let pods = service["pods"].as_array().into_iter().flatten();
+    let addresses = pods.filter_map(|pod| pod["addresses"][0].as_str());
+    addresses.map(str::to_owned).collect()
+}
+
+/// The ids of the containers of a service's pods.
+pub fn containers(service: &Value) -> BTreeSet<String> {
+    let pods = service["pods"].as_array().into_iter().flatten();
+    let containers = pods.flat_map(|pod| pod["containers"].as_array().into_iter().flatten());
+    containers.filter_map(|container| container["id"].as_str().map(str::to_owned)).collect()
+}
