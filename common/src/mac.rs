@@ -48,8 +48,11 @@ fn digits(text: &[u8], group: usize, between: Option<u8>) -> Option<[u8; 12]> {
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self([a, b, c, d, e, g]) = self;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (place, byte) in self.0.iter().enumerate() {
+            let before = if place == 0 { "" } else { ":" };
+            write!(f, "{before}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 

@@ -170,7 +170,7 @@ impl Melange {
         let mut views = Vec::new();
         for address in addresses {
             let Some(block) = find(blocks, address.place.block) else { continue };
-            if !shown.contains_key(&block.id) {
+            if let std::collections::hash_map::Entry::Vacant(e) = shown.entry(block.id) {
                 let routes = list_all(self.store.as_ref(), &keys::routes(block.id)).await?.items;
                 let named = routes.iter().filter_map(|entry| Some((keys::parse_id(&entry.key)?, entry)));
                 let routes = named.map(|(id, entry)| {
@@ -178,7 +178,7 @@ impl Melange {
                     Ok(view::route(block.id, id, &route))
                 });
                 let ip_routes = routes.collect::<Result<_, MelangeError>>()?;
-                shown.insert(block.id, NetworkBlockView { block: block.view(), ip_routes });
+                e.insert(NetworkBlockView { block: block.view(), ip_routes });
             }
             let ip_block = shown.get(&block.id).cloned();
             views.extend(ip_block.map(|ip_block| AllocationView { address: address.view(), ip_block }));

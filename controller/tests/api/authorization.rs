@@ -336,7 +336,7 @@ impl Guarded {
         let engine = OneLog { container: "c1", path: "/dev/null".into(), ended: true.into() };
         let (_, ending) = watch::channel(false);
         let platform = Platform::new(Arc::clone(&store)).with_engine(Arc::new(engine), ending);
-        let api = Api::with(Context::new(store, authentication).with_platform(platform));
+        let api = Api::of(Context::new(store, authentication).with_platform(platform));
         api.create("p", &["10.9.0.0/24", "10.10.0.0/24"]).await;
         api.create("used", &["10.11.0.0/24"]).await;
         api.register("n", false).await;

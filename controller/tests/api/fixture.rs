@@ -46,10 +46,10 @@ impl Api {
     }
 
     pub(crate) fn guarded(store: Arc<dyn Store>, authentication: Authentication) -> Self {
-        Self::with(Context::new(store, authentication))
+        Self::of(Context::new(store, authentication))
     }
 
-    pub(crate) fn with(context: Context) -> Self {
+    pub(crate) fn of(context: Context) -> Self {
         Self { store: Arc::clone(&context.store), router: router(context) }
     }
 

@@ -87,7 +87,7 @@ pub(super) fn refuse(error: ApiError) -> Response {
         ApiError::Malformed(_) | ApiError::Body(_) => "INCORRECT_JSON",
         ApiError::Unauthenticated(_) => "UNAUTHORIZED",
         ApiError::Forbidden { .. } => "FORBIDDEN",
-        ApiError::UnknownPath => "NOT_FOUND",
+        ApiError::UnknownPath | ApiError::NotYours => "NOT_FOUND",
         ApiError::WrongMethod => "METHOD_NOT_ALLOWED",
         ApiError::TooLate => "REQUEST_TIMEOUT",
         ApiError::Aborted | ApiError::Case(_) | ApiError::IpPool(_) => INTERNAL,

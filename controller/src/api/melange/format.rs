@@ -76,7 +76,8 @@ pub(in crate::api) fn is_ours(path: &str) -> bool {
 
 /// A router that answers each request of this API in its form.
 pub(in crate::api) fn negotiate(router: Router) -> Router {
-    let router = Router::new().fallback(move |request: Request| {
+    
+    Router::new().fallback(move |request: Request| {
         let router = router.clone();
         async move {
             if !is_ours(request.uri().path()) {
@@ -87,8 +88,7 @@ pub(in crate::api) fn negotiate(router: Router) -> Router {
                 Err((refusal, format)) => render(refusal.into_response(), format),
             }
         }
-    });
-    router
+    })
 }
 
 async fn into(router: Router, request: Request) -> Response {

@@ -240,13 +240,10 @@ impl Round {
             let pods = pods.remove(&service.uid).unwrap_or_default();
             let Some(namespace) = desired.namespaces.get(&id.namespace) else { continue };
             let same = self.wanted.get(id).filter(|(at, of, _)| at == revision && of == namespace);
-            let wanted = match same {
-                Some((.., wanted)) => Arc::clone(wanted),
-                None => {
-                    let wanted = Arc::new(Wanted::of(id, service, namespace));
-                    self.wanted.insert(id.clone(), (*revision, namespace.clone(), Arc::clone(&wanted)));
-                    wanted
-                }
+            let wanted = if let Some((.., wanted)) = same { Arc::clone(wanted) } else {
+                let wanted = Arc::new(Wanted::of(id, service, namespace));
+                self.wanted.insert(id.clone(), (*revision, namespace.clone(), Arc::clone(&wanted)));
+                wanted
             };
             known.push(Known { id, uid: &service.uid, revision: *revision, wanted, pods });
         }

@@ -37,7 +37,7 @@ async fn output_is_sent_as_it_comes() {
     let store: Arc<dyn Store> = Api::new().await.store;
     let (end, ending) = tokio::sync::watch::channel(false);
     let platform = Platform::new(Arc::clone(&store)).with_engine(engine.clone(), ending);
-    let api = Api::with(Context::new(store, Authentication::default()).with_platform(platform));
+    let api = Api::of(Context::new(store, Authentication::default()).with_platform(platform));
     api.demo().await;
     let open = async |query: &str| {
         let uri = format!("/namespace/demo/service/web/logs{query}");
