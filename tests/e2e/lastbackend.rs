@@ -2,7 +2,12 @@
 //! what is wanted.
 
 use anyhow::{Context, Result, ensure};
-use coil_tests::platform::{Platform, addresses, containers, shell, web};
+use coil_tests::coild::Coild;
+use coil_tests::containerd::Containerd;
+use coil_tests::controller::Controller;
+use coil_tests::etcd::Etcd;
+use coil_tests::machine::Machine;
+use coil_tests::platform::{Platform, addresses, containers, engine_args, network, shell, web};
 use coil_tests::wait::wait_until;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -172,7 +177,9 @@ fn logs_are_followed_through_restarts_and_rotation() -> Result<()> {
     let mut reader = platform.http().follow(&named)?;
     expect(&mut reader, 0..100)?;
     let now = platform.http().get(&format!("{path}?follow=false"))?.expect(200)?.text();
-    assert!(now.starts_with("line 0\n") && now.ends_with('\n'), "{now}");
+    assert!(now.contains("line 0\n") && now.ends_with('\n'), "{now}");
+    let by_coilctl = platform.controller.coilctl("svc logs demo count")?;
+    assert!(by_coilctl.contains("line 0\n") && by_coilctl.len() >= now.len());
     // A controller that is asked to end does not wait for readers.
     assert!(platform.controller.stop()?.success());
     reader.rest(SOON)?;
@@ -300,4 +307,38 @@ fn ends(platform: &mut Platform, point: &str) -> Result<()> {
     platform.controller.kill()?;
     platform.controller.set_failpoints("");
     platform.controller.run()
+}
+
+#[test]
+fn of_two_controllers_one_runs_services_and_the_other_takes_over() -> Result<()> {
+    let machine = Machine::start()?;
+    let etcd = Etcd::start_in(machine.place())?;
+    let args = engine_args(&machine);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let start = || Controller::serve_with(machine.place(), &etcd, &args);
+    let (first, mut second) = (start()?, start()?);
+    first.coilctl("pool create default --subnet 10.64.0.0/16")?;
+    let coild = Coild::start(machine.place(), &etcd, "alone", &[])?;
+    let containerd = Containerd::start(&machine, &network(&coild.socket()))?;
+    let mut platform = Platform { controller: first, containerd, machine };
+    platform.post("/namespace", &json!({"name": "demo"}))?;
+    platform.post("/namespace/demo/service", &web("web", 2))?;
+    let before = platform.runs("web", 2)?;
+    assert_eq!(second.http().get(WEB)?.expect(200)?.json()?, platform.get(WEB)?, "both say the same");
+    assert_eq!(platform.containerd.sandboxes()?, ["web-0", "web-1"]);
+    // Whichever of the two it was that ran services: the other one goes on.
+    second.kill()?;
+    platform.put(WEB, &json!({"replicas": 3}))?;
+    let after = platform.runs("web", 3)?;
+    assert!(containers(&after).is_superset(&containers(&before)), "nothing was touched");
+    second.run()?;
+    std::mem::swap(&mut platform.controller, &mut second);
+    second.kill()?;
+    platform.put(WEB, &json!({"replicas": 1}))?;
+    let last = platform.runs("web", 1)?;
+    assert!(containers(&after).is_superset(&containers(&last)));
+    platform.delete("/namespace/demo")?;
+    platform.gone("/namespace/demo")?;
+    assert!(platform.containerd.sandboxes()?.is_empty());
+    Ok(())
 }

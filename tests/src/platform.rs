@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -43,28 +43,34 @@ pub fn web(name: &str, replicas: u32) -> Value {
     shell(name, replicas, script)
 }
 
+/// The flags of a controller that runs services on a machine.
+pub fn engine_args(machine: &Machine) -> Vec<String> {
+    let path = |name: &str| machine.dir().join(name).display().to_string();
+    let (socket, logs) = (path("containerd.sock"), path("pods"));
+    [["--cri-socket", &socket], ["--pod-logs", &logs], ["--cgroup-parent", &machine.cgroup()]]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The network of services: the plugin is told of the pods' annotations.
+pub fn network(coild: &Path) -> Value {
+    let mut plugin = main_config(coild);
+    plugin["capabilities"] = json!({"io.kubernetes.cri.pod-annotations": true});
+    json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]})
+}
+
 impl Platform {
     /// Starts all of it, with a pool `default` and a namespace `demo`.
     pub fn start() -> Result<Self> {
         let machine = Machine::start()?;
-        let (cgroup, dir) = (machine.cgroup(), machine.dir().to_owned());
-        let text = |path: PathBuf| path.display().to_string();
-        let args = [
-            "--node-name",
-            "alone",
-            "--cri-socket",
-            &text(dir.join("containerd.sock")),
-            "--pod-logs",
-            &text(dir.join("pods")),
-            "--cgroup-parent",
-            &cgroup,
-        ];
+        let args = engine_args(&machine);
+        let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+        args.extend(["--node-name", "alone"]);
         let controller = Controller::standalone(machine.place(), &args)?;
         controller.coilctl("pool create default --subnet 10.64.0.0/16")?;
-        let mut plugin = main_config(&controller.socket());
-        plugin["capabilities"] = json!({"io.kubernetes.cri.pod-annotations": true});
-        let network = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]});
-        let containerd = Containerd::start(&machine, &network)?;
+        let containerd = Containerd::start(&machine, &network(&controller.socket()))?;
         let platform = Self { controller, containerd, machine };
         platform.post("/namespace", &json!({"name": "demo"}))?;
         Ok(platform)

@@ -240,7 +240,9 @@ impl Round {
             let pods = pods.remove(&service.uid).unwrap_or_default();
             let Some(namespace) = desired.namespaces.get(&id.namespace) else { continue };
             let same = self.wanted.get(id).filter(|(at, of, _)| at == revision && of == namespace);
-            let wanted = if let Some((.., wanted)) = same { Arc::clone(wanted) } else {
+            let wanted = if let Some((.., wanted)) = same {
+                Arc::clone(wanted)
+            } else {
                 let wanted = Arc::new(Wanted::of(id, service, namespace));
                 self.wanted.insert(id.clone(), (*revision, namespace.clone(), Arc::clone(&wanted)));
                 wanted
