@@ -144,8 +144,7 @@ fn a_change_rolls_and_one_that_fails_stops() -> Result<()> {
 #[test]
 fn logs_are_followed_through_restarts_and_rotation() -> Result<()> {
     let mut platform = Platform::start()?;
-    let script =
-        r"n=0; while true; do echo line $n; echo error $n >&2; n=$((n+1)); busybox sleep 0.05; done";
+    let script = r"n=0; while true; do echo line $n; echo error $n >&2; n=$((n+1)); busybox sleep 0.05; done";
     platform.post("/namespace/demo/service", &shell("count", 1, script))?;
     let service = platform.runs("count", 1)?;
     let container = containers(&service).pop_first().context("a container")?;

@@ -55,12 +55,12 @@ impl Melange {
             Some(policy) => self.forbidden(policy).await?,
             None => Default::default(),
         };
-        let address = if let Some(address) = wanted { self.specific(&block, &forbidden, address).await? } else {
+        let address = if let Some(address) = wanted {
+            self.specific(&block, &forbidden, address).await?
+        } else {
             let space = || forbidden.space(cidr, block.block.gateway);
             let found = match Family::of(cidr.addr()) {
-                Family::V4 => {
-                    self.cursors.candidate(self.store.as_ref(), block.id, policy, space).await?
-                }
+                Family::V4 => self.cursors.candidate(self.store.as_ref(), block.id, policy, space).await?,
                 Family::V6 => self.generated(&block, holder, &space()).await?,
             };
             let full = || MelangeError::Unprocessable(format!("no address of block {cidr} is free"));

@@ -107,14 +107,16 @@ pub(crate) fn steps(world: &World, rules: Rules) -> Vec<Step> {
     steps
 }
 
-/// Whether the nodes have had the time to claim what is theirs, in which nobody leases anything.
+/// Whether the nodes have had the time to claim what is theirs, in which nobody leases anything. No call takes so long.
 fn has_settled(world: &World, rules: Rules) -> bool {
     world.machines.iter().all(|machine| {
         let has_lease = |id: &BlockId| world.store.get(&keys::lease(&id.pool, id.unit)).is_some();
         let fenced = machine.known().blocks.iter().filter(|(_, block)| block.is(Standing::Fenced));
         let claims = |daemon: &Daemon| !matches!(daemon.rewind, Rewind::Unheard | Rewind::Heard);
         let unclaimed = || fenced.map(|(id, _)| id).any(|id| !has_lease(id));
-        machine.daemon.as_ref().is_some_and(claims) && !(rules.has(Guard::Protect) && unclaimed())
+        let asks = |daemon: &Daemon| daemon.keeper.sent.is_some();
+        machine.daemon.as_ref().is_some_and(|daemon| claims(daemon) && !asks(daemon))
+            && !(rules.has(Guard::Protect) && unclaimed())
     })
 }
 

@@ -76,7 +76,6 @@ pub(in crate::api) fn is_ours(path: &str) -> bool {
 
 /// A router that answers each request of this API in its form.
 pub(in crate::api) fn negotiate(router: Router) -> Router {
-    
     Router::new().fallback(move |request: Request| {
         let router = router.clone();
         async move {
