@@ -14,26 +14,26 @@ use tokio::time::{Instant, interval};
 pub(crate) struct Etcd {
     directory: TempDir,
     port: u16,
-    peer_port: u16,
     stores: AtomicU32,
     process: Option<Child>,
 }
 
 impl Etcd {
     pub(crate) async fn start() -> Self {
-        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let (one, other) = (free(), free());
-        let [port, peer_port] = [one, other].map(|listener| listener.local_addr().expect("address").port());
         let directory = tempfile::tempdir().expect("directory");
-        let mut etcd = Self { directory, port, peer_port, stores: AtomicU32::new(0), process: None };
+        let mut etcd = Self { directory, port: 0, stores: AtomicU32::new(0), process: None };
         etcd.run().await;
         etcd
     }
 
-    /// Starts it on the data that it had.
+    /// Starts it on the data that it had, at another port: whoever still asks at the old one is nobody's client.
     pub(crate) async fn run(&mut self) {
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let ports = [free(), free()].map(|listener| listener.local_addr().expect("address").port());
+        let [port, peer_port] = ports;
+        self.port = port;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let (client, peer) = (url(self.port), url(self.peer_port));
+        let (client, peer) = (url(port), url(peer_port));
         let started = Command::new("etcd")
             .args(["--name", "one", "--data-dir"])
             .arg(self.directory.path().join("data"))

@@ -7,6 +7,8 @@ use common::store::Store;
 use common::store::embedded::Embedded;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, interval};
 
 const T: &str = "/v0.1/ipam/tenants/t";
 
@@ -85,8 +87,10 @@ async fn of_the_controller_and_of_etcd() {
         etcd.run().await;
         let store: Arc<dyn Store> = etcd.same_store();
         // It listens before it serves.
-        while store.get("x").await.is_err() {
-            tokio::task::yield_now().await;
+        let (start, mut ticks) = (Instant::now(), interval(Duration::from_millis(20)));
+        while let Err(error) = store.get("x").await {
+            assert!(start.elapsed() < Duration::from_secs(60), "etcd does not serve: {error:?}");
+            ticks.tick().await;
         }
         Api::on(store)
     })
