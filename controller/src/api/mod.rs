@@ -98,7 +98,7 @@ pub fn routes() -> Vec<Route> {
 pub fn router(context: Context) -> Router {
     let routes = routes();
     let documents = openapi::Documents::of(&routes);
-    let router = routes
+    let served = routes
         .into_iter()
         .fold(Router::new(), |router, route| route.serve(router, &context))
         .fallback(async |uri: Uri| refuse_at(&uri, ApiError::UnknownPath))
@@ -107,7 +107,7 @@ pub fn router(context: Context) -> Router {
         .layer(from_fn(request_id::give))
         .layer(from_fn(lastbackend::allow))
         .with_state(context);
-    melange::negotiate(router)
+    melange::negotiate(served)
 }
 
 /// What no route answers is refused as the API at that path does.

@@ -6,6 +6,7 @@ use super::read::{StoredAddress, id};
 use super::{Kind, Melange, MelangeError, new_id, view};
 use crate::audit;
 use crate::auth::Caller;
+use axum::body::Bytes;
 use common::clock::now_millis;
 use common::name::{OpaqueId, TenantId};
 use common::store::melange::{Plug, give};
@@ -44,7 +45,7 @@ impl Melange {
             match self.give(&holder, plug.as_ref(), std::slice::from_ref(&choice)).await {
                 Ok(given) => {
                     let told: Vec<IpAddressView> = given.iter().map(StoredAddress::view).collect();
-                    self.tell(who, &given);
+                    Self::tell(who, &given);
                     return told.into_iter().next().ok_or(MelangeError::NotFound(Kind::Address));
                 }
                 Err(StoreError::Conflict) => self.lost(&[choice], seed, tried).await,
@@ -106,7 +107,7 @@ impl Melange {
         let revision = self.store.txn(txn).await?;
         let entry = |key: String| Entry {
             key,
-            value: Default::default(),
+            value: Bytes::default(),
             create_revision: revision,
             mod_revision: revision,
         };
@@ -129,7 +130,7 @@ impl Melange {
     }
 
     /// The line in the audit log: one for all that was given at once.
-    pub(super) fn tell(&self, who: &Caller, given: &[StoredAddress]) {
+    pub(super) fn tell(who: &Caller, given: &[StoredAddress]) {
         let addresses: Vec<String> = given
             .iter()
             .map(|given| format!("{} of block {}", given.place.address, given.place.block))

@@ -13,6 +13,7 @@ use common::store::retry::{Attempts, seed};
 use common::store::{StoreError, list_all, record};
 use common::wire::melange::{AllocationView, CreateAllocations, NetworkBlockView, expanded};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -46,7 +47,7 @@ impl Melange {
             let choices = self.choose_in_network(&blocks, &holder, &body.addresses).await?;
             match self.give(&holder, plug.as_ref(), &choices).await {
                 Ok(given) => {
-                    self.tell(who, &given);
+                    Self::tell(who, &given);
                     return self.allocation_views(&given, &blocks).await;
                 }
                 Err(StoreError::Conflict) => self.lost(&choices, seed, tried).await,
@@ -170,7 +171,7 @@ impl Melange {
         let mut views = Vec::new();
         for address in addresses {
             let Some(block) = find(blocks, address.place.block) else { continue };
-            if let std::collections::hash_map::Entry::Vacant(e) = shown.entry(block.id) {
+            if let Entry::Vacant(vacant) = shown.entry(block.id) {
                 let routes = list_all(self.store.as_ref(), &keys::routes(block.id)).await?.items;
                 let named = routes.iter().filter_map(|entry| Some((keys::parse_id(&entry.key)?, entry)));
                 let routes = named.map(|(id, entry)| {
@@ -178,7 +179,7 @@ impl Melange {
                     Ok(view::route(block.id, id, &route))
                 });
                 let ip_routes = routes.collect::<Result<_, MelangeError>>()?;
-                e.insert(NetworkBlockView { block: block.view(), ip_routes });
+                vacant.insert(NetworkBlockView { block: block.view(), ip_routes });
             }
             let ip_block = shown.get(&block.id).cloned();
             views.extend(ip_block.map(|ip_block| AllocationView { address: address.view(), ip_block }));

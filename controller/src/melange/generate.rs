@@ -20,14 +20,17 @@ pub enum Generator {
 impl Generator {
     /// The address that a block has for an interface. Another one may have it already.
     pub(super) fn address(self, cidr: IpNet, tenant: &TenantId, mac: MacAddress) -> IpAddr {
-        let MacAddress([a, b, c, d, e, f]) = mac;
+        let MacAddress([vendor @ .., fourth, fifth, sixth]) = mac;
         let host = match self {
             Self::Tenant => {
                 let hash = Sha1::digest(tenant.as_str().as_bytes());
-                u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], 0xff, d, e, f])
+                u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], 0xff, fourth, fifth, sixth])
             }
             // The bit that says that the octets are unique in the world is inverted (RFC 4291, appendix A).
-            Self::Eui64 => u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]),
+            Self::Eui64 => {
+                let [first, second, third] = vendor;
+                u64::from_be_bytes([first ^ 2, second, third, 0xff, 0xfe, fourth, fifth, sixth])
+            }
         };
         // Of a block that is smaller than the host part, as many bits as it has.
         let block = Range::of_net(cidr);

@@ -38,7 +38,7 @@ impl Melange {
 
     /// Removes what is due, unless another controller did it within the interval. Answers how much that was.
     pub async fn purge_alone(&self) -> Result<Option<u64>, MelangeError> {
-        let ttl = self.store.grant_ttl(INTERVAL.checked_sub(Duration::from_secs(5)).unwrap()).await?;
+        let ttl = self.store.grant_ttl(INTERVAL.saturating_sub(PAUSE)).await?;
         let mark = Op::PutWithTtl(keys::PURGE.to_owned(), record::encode(&Mark {}), ttl);
         match self.store.txn(Txn::new().when(Compare::Absent(keys::PURGE.to_owned())).then(mark)).await {
             Ok(_) => self.purge(now_millis()).await.map(Some),

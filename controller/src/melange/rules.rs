@@ -10,7 +10,7 @@ use common::ipam::Forbidden;
 use common::name::TenantId;
 use common::store::keys::melange as keys;
 use common::store::melange::unchanged;
-use common::store::record::melange::{IpOctet, IpRange, Owned};
+use common::store::record::melange::{Block, IpOctet, IpRange, Owned};
 use common::store::retry::{Attempts, seed};
 use common::store::{Entry, KeyRange, Op, Revision, Txn, list_all, record};
 use common::wire::melange::{
@@ -243,9 +243,15 @@ impl Melange {
         Ok((record::decode(&entry.key, &entry.value)?, entry))
     }
 
+    /// What is forbidden in a block, and the revision of its policy's record: 0 without one.
+    pub(super) async fn forbidden_in(&self, block: &Block) -> Result<(Arc<Forbidden>, Revision), MelangeError> {
+        let Some(policy) = &block.policy else { return Ok((Arc::default(), 0)) };
+        self.forbidden(policy).await
+    }
+
     /// What a block's policy forbids, and the revision of its record: 0 if there is none any more, which forbids
     /// nothing.
-    pub(super) async fn forbidden(&self, policy: &Owned) -> Result<(Arc<Forbidden>, Revision), MelangeError> {
+    async fn forbidden(&self, policy: &Owned) -> Result<(Arc<Forbidden>, Revision), MelangeError> {
         let store = self.store.as_ref();
         let entry = store.get(&keys::policy(&policy.tenant, policy.id)).await?;
         let Some(revision) = entry.map(|entry| entry.mod_revision) else { return Ok(Default::default()) };

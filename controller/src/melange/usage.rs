@@ -11,10 +11,7 @@ impl Melange {
     /// again.
     pub async fn usage(&self, tenant: &TenantId, block: &str) -> Result<UsageView, MelangeError> {
         let stored = self.block(tenant, id(block, Kind::Block)?).await?;
-        let forbidden = match &stored.block.policy {
-            Some(policy) => self.forbidden(policy).await?.0,
-            None => Default::default(),
-        };
+        let (forbidden, _) = self.forbidden_in(&stored.block).await?;
         let space = forbidden.space(stored.block.cidr, stored.block.gateway);
         // All of IPv6 counts one less than it is.
         let total = space.last_index().map_or(0, |last| last.saturating_add(1));

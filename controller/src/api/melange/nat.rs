@@ -69,14 +69,14 @@ type One = Segments<(String, String, String)>;
 async fn list(
     context: &Context,
     who: &Caller,
-    site: &Site,
+    from: &Site,
     side: Side,
     place: Place,
     mut query: Parameters,
 ) -> Answer {
     let Segments((block, address)) = place;
     let page = context.melange.nats(who, side, &block, &address, query.page()?).await?;
-    Ok(Reply::list("ip_addresses", &page, |marker| site.next(marker)))
+    Ok(Reply::list("ip_addresses", &page, |marker| from.next(marker)))
 }
 
 async fn assign(context: &Context, who: &Caller, side: Side, place: Place, body: Envelope) -> Answer {
