@@ -4,6 +4,7 @@ use crate::fixture::Controller;
 use serde_json::json;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn from_create_to_rm() {
     let controller = Controller::start();
     assert!(controller.ok("ns list").starts_with("no namespaces; `coilctl ns create --help`"));

@@ -52,19 +52,16 @@ impl Melange {
             return Err(MelangeError::Unprocessable(text));
         }
         let (forbidden, policy) = self.forbidden_in(&block.block).await?;
-        let address = match wanted {
-            Some(address) => self.specific(&block, &forbidden, address).await?,
-            None => {
-                let space = || forbidden.space(cidr, block.block.gateway);
-                let found = match Family::of(cidr.addr()) {
-                    Family::V4 => {
-                        self.cursors.candidate(self.store.as_ref(), block.id, policy, space).await?
-                    }
-                    Family::V6 => self.generated(&block, holder, &space()).await?,
-                };
-                let full = || MelangeError::Unprocessable(format!("no address of block {cidr} is free"));
-                found.ok_or_else(full)?
-            }
+        let address = if let Some(address) = wanted {
+            self.specific(&block, &forbidden, address).await?
+        } else {
+            let space = || forbidden.space(cidr, block.block.gateway);
+            let found = match Family::of(cidr.addr()) {
+                Family::V4 => self.cursors.candidate(self.store.as_ref(), block.id, policy, space).await?,
+                Family::V6 => self.generated(&block, holder, &space()).await?,
+            };
+            let full = || MelangeError::Unprocessable(format!("no address of block {cidr} is free"));
+            found.ok_or_else(full)?
         };
         Ok(Choice { block, policy, address, next: wanted.is_none() })
     }

@@ -244,7 +244,10 @@ impl Melange {
     }
 
     /// What is forbidden in a block, and the revision of its policy's record: 0 without one.
-    pub(super) async fn forbidden_in(&self, block: &Block) -> Result<(Arc<Forbidden>, Revision), MelangeError> {
+    pub(super) async fn forbidden_in(
+        &self,
+        block: &Block,
+    ) -> Result<(Arc<Forbidden>, Revision), MelangeError> {
         let Some(policy) = &block.policy else { return Ok((Arc::default(), 0)) };
         self.forbidden(policy).await
     }

@@ -28,6 +28,7 @@ fn table() -> BTreeMap<&'static str, (&'static str, Value)> {
 }
 
 /// The same of the tenants' API.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn tenants() -> BTreeMap<&'static str, (&'static str, Value)> {
     let none = Value::Null;
     let nat =
@@ -457,6 +458,7 @@ fn is_told(line: &Value, role: Option<&str>) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one walk, whose steps share what was made")]
 async fn every_route_and_every_role() {
     let log = Log::capture();
     let table = table();

@@ -130,7 +130,9 @@ async fn links_lead_somewhere() {
 async fn both_forms_say_the_same() {
     let api = Api::new().await;
     let xml = |name: &str, fields: &[(&str, &str)]| {
-        let fields: String = fields.iter().map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
+        let fields: Vec<String> =
+            fields.iter().map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
+        let fields = fields.concat();
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{name}>{fields}</{name}>")
     };
     let of_xml = [("content-type", "application/xml; charset=utf-8")];

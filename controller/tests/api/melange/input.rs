@@ -33,6 +33,7 @@ const WRONG_CIDR: &[&str] = &[
 const WRONG_MAC: &[&str] = &["\"x\"", "\"00:16:3e\"", "\"00:16:3e:0a:0b:0g\"", "1", "[]", "\"\""];
 const WRONG_POLICY: &[&str] = &["\"x\"", "\"00000000-0000-0000-0000-000000000000\"", "1", "[]", "\"\""];
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn forms() -> Vec<Form> {
     vec![
         (
