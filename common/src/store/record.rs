@@ -229,7 +229,7 @@ mod netns {
 }
 
 /// Container ids. Most are 64 hexadecimal digits; these are written as `=` and base64 (RFC 4648, section 5, unpadded), which
-/// takes a third less. No id begins with `=`.
+/// takes a third less. One that begins with `=` itself has another one before it.
 mod container {
     use crate::name::ContainerId;
     use base64::Engine;
@@ -243,6 +243,7 @@ mod container {
     pub(super) fn serialize<S: Serializer>(id: &ContainerId, to: S) -> Result<S::Ok, S::Error> {
         match bytes(id.as_str()) {
             Some(bytes) => to.serialize_str(&format!("={}", URL_SAFE_NO_PAD.encode(bytes))),
+            None if id.as_str().starts_with('=') => to.serialize_str(&format!("={id}")),
             None => id.serialize(to),
         }
     }
@@ -250,8 +251,12 @@ mod container {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ContainerId, D::Error> {
         let text = String::deserialize(from)?;
         let text = match text.strip_prefix('=') {
+            Some(id) if id.starts_with('=') => id.to_owned(),
             Some(base64) => {
                 let bytes = URL_SAFE_NO_PAD.decode(base64).map_err(D::Error::custom)?;
+                if bytes.len() != DIGITS / 2 {
+                    return Err(D::Error::custom("not an id of 64 digits"));
+                }
                 bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit).collect()
             }
             None => text,
@@ -365,13 +370,17 @@ mod tests {
             (&hex[..63], &hex[..63]),
             ("8be55fe4f5f0", "8be55fe4f5f0"),
             (&"f".repeat(66), &"f".repeat(66)),
+            ("=", "=="),
+            ("=i-Vf5PXwi-Vf5PXwi-Vf5PXwi-Vf5PXwi-Vf5PXwi-U", "==i-Vf5PXwi-Vf5PXwi-Vf5PXwi-Vf5PXwi-Vf5PXwi-U"),
+            ("==", "==="),
+            ("a/b", "a/b"),
         ] {
             let id = ContainerId::new(id).expect("valid");
             let text = serde_json::to_string(&Only(id.clone())).expect("text");
             assert_eq!(text, format!("{written:?}"));
             assert_eq!(serde_json::from_str::<Only>(&text).expect("read").0, id);
         }
-        for bad in ["=", "=***", "=i", "", "a/b"] {
+        for bad in ["=", "=***", "=i", "=aaaa", ""] {
             assert!(serde_json::from_str::<Only>(&format!("{bad:?}")).is_err(), "{bad}");
         }
     }

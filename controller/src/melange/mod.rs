@@ -47,8 +47,8 @@ use common::store::Store;
 use cursor::Cursors;
 use rules::Policies;
 use std::net::IpAddr;
-use std::sync::Arc;
-use uuid::{NoContext, Timestamp, Uuid};
+use std::sync::{Arc, Mutex};
+use uuid::{ContextV7, Timestamp, Uuid};
 
 /// What operators choose.
 #[derive(Debug, Clone)]
@@ -85,8 +85,11 @@ impl Melange {
     }
 }
 
-/// A new id. Those made later are greater, but for those of the same millisecond.
+/// What ids of the same millisecond are ordered by.
+static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
+/// A new id. Those that this program makes later are greater; so are those of others, a millisecond later.
 fn new_id(now: u64) -> Uuid {
     let nanos = u32::try_from(now % 1_000 * 1_000_000).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(NoContext, now / 1_000, nanos))
+    Uuid::new_v7(Timestamp::from_unix(&ORDER, now / 1_000, nanos))
 }

@@ -2,6 +2,7 @@
 
 use common::store::Store;
 use common::store::etcd::{Etcd as EtcdStore, EtcdConfig};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -26,8 +27,35 @@ impl Etcd {
         etcd
     }
 
-    /// Starts it on the data that it had, at another port: whoever still asks at the old one is nobody's client.
+    /// Starts it on the data that it had, at another port: whoever still asks at the old one is nobody's client. Another
+    /// program may take a free port first; then it is tried again.
     pub(crate) async fn run(&mut self) {
+        let (start, mut ticks) = (Instant::now(), interval(Duration::from_millis(20)));
+        self.spawn();
+        while !self.is_healthy() {
+            assert!(start.elapsed() < Duration::from_mins(1), "etcd does not answer");
+            let ended =
+                self.process.as_mut().is_none_or(|process| process.try_wait().is_ok_and(|end| end.is_some()));
+            if ended {
+                self.spawn();
+            }
+            ticks.tick().await;
+        }
+    }
+
+    /// Whether it serves: it listens before it does.
+    fn is_healthy(&self) -> bool {
+        let ask = || {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"GET /health HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        ask().is_ok_and(|answer| answer.contains("\"health\":\"true\""))
+    }
+
+    fn spawn(&mut self) {
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let ports = [free(), free()].map(|listener| listener.local_addr().expect("address").port());
         let [port, peer_port] = ports;
@@ -47,11 +75,6 @@ impl Etcd {
             .stderr(Stdio::null())
             .spawn();
         self.process = Some(started.expect("etcd is needed: apt-get install etcd-server"));
-        let (start, mut ticks) = (Instant::now(), interval(Duration::from_millis(20)));
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(30), "etcd does not answer");
-            ticks.tick().await;
-        }
     }
 
     /// SIGKILL.
