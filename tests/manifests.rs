@@ -130,7 +130,8 @@ impl Seen {
         let program = Path::new(program).file_name().and_then(|name| name.to_str()).context("a name")?;
         let subcommand: Vec<&String> = words.iter().take_while(|word| !word.starts_with('-')).collect();
         let help = run(Command::new(binary(program)?).args(&subcommand).arg("--help"))?;
-        let help = text(&help);
+        // However it is wrapped.
+        let help = text(&help).split_whitespace().collect::<Vec<_>>().join(" ");
         for flag in words.iter().filter(|word| word.starts_with("--")) {
             ensure!(help.contains(flag.as_str()), "{program} has no flag {flag}");
         }

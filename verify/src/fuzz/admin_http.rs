@@ -26,9 +26,6 @@ pub fn admin_http(data: &[u8]) {
         call(&api, "POST", "/v1/pools", pool).await.expect("a request");
         let Some((status, answer)) = call(&api, method, path, body).await else { return };
         let request = format!("{method} {path} {}", String::from_utf8_lossy(body));
-        if super::melange_http::is_ours(path) {
-            return;
-        }
         reply::check(&request, status, &answer, false);
         if status == 201 && path == "/v1/pools" {
             made(&api, &answer).await;

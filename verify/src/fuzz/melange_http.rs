@@ -16,12 +16,6 @@ use tower::ServiceExt;
 
 const TENANT: &str = "/v0.1/ipam/tenants/t";
 
-/// Whether a path is of this API.
-pub(super) fn is_ours(path: &str) -> bool {
-    let first = path.trim_start_matches('/').split(['/', '?', '.']).next().unwrap_or_default();
-    matches!(first, "" | "v0" | "ipam" | "extensions")
-}
-
 /// A request is carried out, or refused in the form that it wants and with the status that it has. What lists show, and
 /// no other, can be shown by itself.
 pub fn melange_http(data: &[u8]) {
