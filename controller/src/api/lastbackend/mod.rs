@@ -1,6 +1,6 @@
 //! `/namespace…`: namespaces, and services that run in them (`docs/api/lastbackend.md`).
 //!
-//! * [`namespaces`], [`services`]: the handlers
+//! * [`mod@namespaces`], [`mod@services`]: the handlers
 //! * [`failure`]: every failure is `{"code", "status", "message"}`
 //! * [`cors`]: pages of other sites may ask, if they have a token
 

@@ -1,7 +1,7 @@
 //! The output of containers: read from where the runtime writes it, and sent as it comes.
 //!
-//! * [`line`]: the lines of such a file: pure
-//! * [`file`]: a file that grows, and is set aside for another one
+//! * [`mod@line`]: the lines of such a file: pure
+//! * [`mod@file`]: a file that grows, and is set aside for another one
 //!
 //! A stream does nothing but when its client reads: it has no task of its own, and ends with the client.
 
