@@ -4,6 +4,7 @@
 //! * [`pool_id`]: which pool, of either kind
 //! * [`lastbackend`]: names and words of the platform API
 //! * [`mac`]: MAC addresses
+//! * [`hex`]: bytes as hexadecimal digits
 //! * [`ipam`]: the allocator core, pure
 //! * [`store`]: the datastore, its keys and records (feature `store`)
 //! * [`wire`]: bodies of the REST APIs
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod fault;
+pub mod hex;
 pub mod ipam;
 pub mod lastbackend;
 pub mod mac;

@@ -231,17 +231,18 @@ mod netns {
 /// Container ids. Most are 64 hexadecimal digits; these are written as `=` and base64 (RFC 4648, section 5, unpadded), which
 /// takes a third less. One that begins with `=` itself has another one before it.
 mod container {
+    use crate::hex;
     use crate::name::ContainerId;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Digits of such an id.
-    const DIGITS: usize = 64;
+    /// Bytes of such an id.
+    const BYTES: usize = 32;
 
     pub(super) fn serialize<S: Serializer>(id: &ContainerId, to: S) -> Result<S::Ok, S::Error> {
-        match bytes(id.as_str()) {
+        match hex::decode::<BYTES>(id.as_str()) {
             Some(bytes) => to.serialize_str(&format!("={}", URL_SAFE_NO_PAD.encode(bytes))),
             None if id.as_str().starts_with('=') => to.serialize_str(&format!("={id}")),
             None => id.serialize(to),
@@ -254,33 +255,14 @@ mod container {
             Some(id) if id.starts_with('=') => id.to_owned(),
             Some(base64) => {
                 let bytes = URL_SAFE_NO_PAD.decode(base64).map_err(D::Error::custom)?;
-                if bytes.len() != DIGITS / 2 {
+                if bytes.len() != BYTES {
                     return Err(D::Error::custom("not an id of 64 digits"));
                 }
-                bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit).collect()
+                hex::encode(&bytes)
             }
             None => text,
         };
         ContainerId::new(text).map_err(D::Error::custom)
-    }
-
-    fn digit(value: u8) -> char {
-        char::from_digit(value.into(), 16).unwrap_or_default()
-    }
-
-    /// The number that an id is, if it is one of lower-case digits.
-    fn bytes(id: &str) -> Option<[u8; DIGITS / 2]> {
-        let digits: &[u8; DIGITS] = id.as_bytes().try_into().ok()?;
-        let value = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        let mut bytes = [0; DIGITS / 2];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = value(pair[0])? << 4 | value(pair[1])?;
-        }
-        Some(bytes)
     }
 }
 

@@ -2,10 +2,10 @@
 //! there are too many to try; a slow or salted hash is for passwords, which people choose.
 
 use super::role::{BadRole, Role};
+use common::hex;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -151,14 +151,14 @@ impl NewToken {
         let mut bytes: Hash = [0; 32];
         let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
         random.map_err(TokensError::Random)?;
-        Ok(Self { token: format!("coil_{}", hex(&bytes)), name: name.to_owned(), role })
+        Ok(Self { token: format!("coil_{}", hex::encode(&bytes)), name: name.to_owned(), role })
     }
 
     /// What a file says of it.
     pub fn entry(&self) -> String {
         let hash: Hash = Sha256::digest(self.token.as_bytes()).into();
         let role = serde_json::Value::from(self.role.to_string());
-        format!("[[token]]\nname = \"{}\"\nrole = {role}\nsha256 = \"{}\"\n", self.name, hex(&hash))
+        format!("[[token]]\nname = \"{}\"\nrole = {role}\nsha256 = \"{}\"\n", self.name, hex::encode(&hash))
     }
 
     /// Adds it to a file, which is made, for its user alone, if it does not exist.
@@ -186,14 +186,6 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.chars().all(fit)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
     if is_name(&text) { Ok(text) } else { Err(serde::de::Error::custom(format!("name must be {NAME}"))) }
@@ -205,16 +197,8 @@ fn role<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
 
 fn hash<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
     let text = String::deserialize(from)?;
-    let mut hash: Hash = [0; 32];
-    let digits = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default());
-    if digits {
-        for (byte, pair) in hash.iter_mut().zip(pairs) {
-            *byte = u8::from_str_radix(pair, 16).map_err(serde::de::Error::custom)?;
-        }
-        return Ok(hash);
-    }
-    Err(serde::de::Error::custom("sha256 must be 64 digits and letters a to f"))
+    let malformed = || serde::de::Error::custom("sha256 must be 64 digits and letters a to f");
+    hex::decode(&text).ok_or_else(malformed)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What a service's pods are to be, as an engine is told: pure.
 
 use crate::lastbackend::rules;
+use common::hex;
 use common::lastbackend::{Port, ServiceId};
 use common::store::record::lastbackend::{Namespace, Service, Spec};
 use common::wire::node::annotation;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// A pod that is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,11 +117,7 @@ fn shape(service: &Service, annotations: &BTreeMap<String, String>) -> String {
     for (name, value) in annotations {
         hash.update(format!("{name}={value}\n"));
     }
-    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(&hash.finalize()[..8])
 }
 
 fn container(spec: &Spec) -> ContainerWanted {
