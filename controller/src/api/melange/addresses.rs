@@ -3,7 +3,7 @@
 use super::blocks::of_block;
 use super::describe::{Address, Addresses, Failure, NewAddress, described, paged};
 use super::document::Reply;
-use super::request::{Envelope, Parameters, Segments, Site, name};
+use super::request::{Envelope, Parameters, Segments, Site, brought, name};
 use super::{Answer, CHANGE, CREATED, OK, READ, of_tenant};
 use crate::api::Context;
 use crate::api::route::{self, Route};
@@ -93,14 +93,8 @@ async fn allocate(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    let body = match body.open_if_any("ip_address") {
-        Ok(body) => body,
-        // That there is no such block is said first.
-        Err(malformed) => {
-            context.melange.show_block(&tenant, &block).await?;
-            return Err(malformed);
-        }
-    };
+    let body = body.open_if_any("ip_address");
+    let body = brought(body, context.melange.show_block(&tenant, &block)).await?;
     let view = context.melange.allocate(&caller, &tenant, &block, &body).await?;
     Ok(Reply::one(CREATED, "ip_address", &with_links(&site, &tenant, view)))
 }

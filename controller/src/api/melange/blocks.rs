@@ -4,7 +4,7 @@ use super::describe::{
     Block, Blocks, ChangedBlock, Id, NewBlock, NewSubnet, Subnet, Subnets, Usage, described, paged,
 };
 use super::document::Reply;
-use super::request::{Envelope, Parameters, Segments, Site, name};
+use super::request::{Envelope, Parameters, Segments, Site, brought, name};
 use super::{Answer, CHANGE, CREATED, OK, READ, of_tenant};
 use crate::api::Context;
 use crate::api::route::Route;
@@ -101,8 +101,8 @@ async fn update(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    context.melange.show_block(&tenant, &block).await?;
-    let view = context.melange.update_block(&caller, &tenant, &block, &body.open("ip_block")?).await?;
+    let body = brought(body.open("ip_block"), context.melange.show_block(&tenant, &block)).await?;
+    let view = context.melange.update_block(&caller, &tenant, &block, &body).await?;
     Ok(Reply::one(OK, "ip_block", &with_links(&site, view)))
 }
 
@@ -133,8 +133,8 @@ async fn create_subnet(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    context.melange.show_block(&tenant, &block).await?;
-    let view = context.melange.create_subnet(&caller, &tenant, &block, &body.open("subnet")?).await?;
+    let body = brought(body.open("subnet"), context.melange.show_block(&tenant, &block)).await?;
+    let view = context.melange.create_subnet(&caller, &tenant, &block, &body).await?;
     Ok(Reply::one(CREATED, "subnet", &with_links(&site, view)))
 }
 

@@ -5,7 +5,7 @@ use super::describe::{
     Policies, Policy, Ranges, described, paged,
 };
 use super::document::Reply;
-use super::request::{Envelope, Parameters, Segments, Site, name};
+use super::request::{Envelope, Parameters, Segments, Site, brought, name};
 use super::{Answer, CHANGE, CREATED, OK, READ, of_tenant};
 use crate::api::Context;
 use crate::api::route::Route;
@@ -144,8 +144,8 @@ async fn update(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    context.melange.show_policy(&tenant, &policy).await?;
-    let view = context.melange.update_policy(&caller, &tenant, &policy, &body.open("policy")?).await?;
+    let body = brought(body.open("policy"), context.melange.show_policy(&tenant, &policy)).await?;
+    let view = context.melange.update_policy(&caller, &tenant, &policy, &body).await?;
     Ok(Reply::one(OK, "policy", &with_links(&site, view)))
 }
 
@@ -226,8 +226,8 @@ async fn create_rule<R: Named>(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    context.melange.show_policy(&tenant, &policy).await?;
-    let view = context.melange.create_rule::<R>(&caller, &tenant, &policy, &body.open(R::ONE)?).await?;
+    let body = brought(body.open(R::ONE), context.melange.show_policy(&tenant, &policy)).await?;
+    let view = context.melange.create_rule::<R>(&caller, &tenant, &policy, &body).await?;
     Ok(Reply::one(CREATED, R::ONE, &rule_with_links::<R>(&site, &tenant, &policy, view)))
 }
 
@@ -249,8 +249,8 @@ async fn update_rule<R: Named>(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    context.melange.show_rule::<R>(&tenant, &policy, &id).await?;
-    let view = context.melange.update_rule::<R>(&caller, &tenant, &policy, &id, &body.open(R::ONE)?).await?;
+    let body = brought(body.open(R::ONE), context.melange.show_rule::<R>(&tenant, &policy, &id)).await?;
+    let view = context.melange.update_rule::<R>(&caller, &tenant, &policy, &id, &body).await?;
     Ok(Reply::one(OK, R::ONE, &rule_with_links::<R>(&site, &tenant, &policy, view)))
 }
 

@@ -5,7 +5,7 @@ use super::document::Refusal;
 use super::format::{Format, Wanted};
 use super::xml;
 use crate::api::{ApiError, Context};
-use crate::melange::PageRequest;
+use crate::melange::{MelangeError, PageRequest};
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -145,6 +145,18 @@ impl Envelope {
         };
         if nothing { Ok(T::default()) } else { self.open(name) }
     }
+}
+
+/// What a body brings. Of a malformed one it is told only if what it is for exists: who changes something reads it anyway, so
+/// nothing is read for that before.
+pub(super) async fn brought<T, U>(
+    body: Result<T, Refusal>,
+    its: impl Future<Output = Result<U, MelangeError>>,
+) -> Result<T, Refusal> {
+    if body.is_err() {
+        its.await?;
+    }
+    body
 }
 
 /// The error names the field.

@@ -3,7 +3,7 @@
 use super::blocks::of_block;
 use super::describe::{ChangedRoute, Id, IpRoute, NewRoute, Routes, described, paged};
 use super::document::Reply;
-use super::request::{Envelope, Parameters, Segments, Site, name};
+use super::request::{Envelope, Parameters, Segments, Site, brought, name};
 use super::{Answer, CHANGE, CREATED, OK, READ, of_tenant};
 use crate::api::Context;
 use crate::api::route::Route;
@@ -61,8 +61,8 @@ async fn create(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    context.melange.show_block(&tenant, &block).await?;
-    let view = context.melange.create_route(&caller, &tenant, &block, &body.open("ip_route")?).await?;
+    let body = brought(body.open("ip_route"), context.melange.show_block(&tenant, &block)).await?;
+    let view = context.melange.create_route(&caller, &tenant, &block, &body).await?;
     Ok(Reply::one(CREATED, "ip_route", &with_links(&site, &tenant, view)))
 }
 
@@ -84,8 +84,8 @@ async fn update(
     body: Envelope,
 ) -> Answer {
     let tenant: TenantId = name(&tenant)?;
-    context.melange.show_route(&tenant, &block, &id).await?;
-    let view = context.melange.update_route(&caller, &tenant, &block, &id, &body.open("ip_route")?).await?;
+    let body = brought(body.open("ip_route"), context.melange.show_route(&tenant, &block, &id)).await?;
+    let view = context.melange.update_route(&caller, &tenant, &block, &id, &body).await?;
     Ok(Reply::one(OK, "ip_route", &with_links(&site, &tenant, view)))
 }
 
