@@ -142,6 +142,41 @@ fn a_change_rolls_and_one_that_fails_stops() -> Result<()> {
 }
 
 #[test]
+fn published_ports_lead_to_the_pod() -> Result<()> {
+    let platform = Platform::start()?;
+    let client = platform.machine.netns("client")?;
+    for line in [
+        "ip link add up0 type veth peer name eth0 netns client",
+        "ip link set up0 up",
+        "ip address add 192.0.2.1/24 dev up0",
+        "ip -n client link set eth0 up",
+        "ip -n client address add 192.0.2.2/24 dev eth0",
+    ] {
+        platform.machine.run(line)?;
+    }
+    platform.machine.forward()?;
+    let page = |port| platform.fetch_from(Some(&client), "192.0.2.1", port);
+    let mut service = web("web", 1);
+    service["spec"]["ports"] =
+        json!([{"protocol": "tcp", "external": 8080, "internal": 80, "published": true}]);
+    platform.post("/namespace/demo/service", &service)?;
+    platform.runs("web", 1)?;
+    assert_eq!(page(8080)?, "web-0\n");
+    // The port moves with a change, and is closed with the service.
+    let ports = json!([{"protocol": "tcp", "external": 8081, "internal": 80, "published": true}]);
+    platform.put(WEB, &json!({"spec": {"ports": ports}}))?;
+    assert_eq!(page(8081)?, "web-0\n");
+    platform.runs("web", 1)?;
+    let rules = || platform.machine.output("iptables-save -t nat");
+    assert!(rules()?.contains("--dport 8081") && !rules()?.contains("--dport 8080"), "{}", rules()?);
+    platform.delete(WEB)?;
+    platform.gone(WEB)?;
+    assert!(!rules()?.contains("--dport"), "{}", rules()?);
+    platform.machine.run("ip link delete up0")?;
+    platform.is_clean()
+}
+
+#[test]
 fn logs_are_followed_through_restarts_and_rotation() -> Result<()> {
     let mut platform = Platform::start()?;
     let script = r"n=0; while true; do echo line $n; echo error $n >&2; n=$((n+1)); busybox sleep 0.05; done";
@@ -201,6 +236,47 @@ fn expect(reader: &mut coil_tests::http::Follow, numbers: std::ops::Range<u32>) 
         ensure!(missing.remove(&line), "{line:?} is not one of {missing:?}");
     }
     Ok(())
+}
+
+#[test]
+fn long_logs_are_set_aside_and_no_line_is_missed() -> Result<()> {
+    const LONGEST: u64 = 10 << 20;
+    let platform = Platform::start()?;
+    // With its time and stream, each half of the lines is longer than a log may be.
+    let half = 300_000;
+    let script = format!(
+        "busybox seq 1 {half}; while [ ! -e /more ]; do busybox sleep 0.1; done; busybox seq {} {}; exec busybox sleep 1000",
+        half + 1,
+        2 * half
+    );
+    platform.post("/namespace/demo/service", &shell("much", 1, &script))?;
+    let service = platform.runs("much", 1)?;
+    let container = containers(&service).pop_first().context("a container")?;
+    let spec = service["spec"][0]["meta"]["id"].as_str().context("a spec")?;
+    let pod = std::fs::read_dir(platform.machine.dir().join("pods"))?.next().context("a pod")??.path();
+    let size = |name: &str| -> Result<u64> { Ok(std::fs::metadata(pod.join(spec).join(name))?.len()) };
+    let set_aside = || -> Result<bool> {
+        Ok(pod.join(spec).join("0.log.1").exists() && size("0.log")? < LONGEST && size("0.log.1")? > LONGEST)
+    };
+    let mut reader = platform.http().follow("/namespace/demo/service/much/logs")?;
+    let mut next = 1;
+    let mut read = |last: u32| -> Result<()> {
+        while next <= last {
+            let line = reader.line()?.context("the end")?;
+            ensure!(line == format!("{next}\n"), "{line:?}, expected {next}");
+            next += 1;
+        }
+        Ok(())
+    };
+    read(half)?;
+    wait_until("the log to be set aside", SOON, set_aside)?;
+    let process = platform.containerd.process_of(&container)?;
+    platform.machine.run(&format!("touch /proc/{process}/root/more"))?;
+    read(2 * half)?;
+    wait_until("the second half to be set aside as well", SOON, || Ok(set_aside()? && size("0.log")? == 0))?;
+    platform.delete("/namespace/demo/service/much")?;
+    platform.gone("/namespace/demo/service/much")?;
+    platform.is_clean()
 }
 
 #[test]

@@ -54,11 +54,12 @@ pub fn engine_args(machine: &Machine) -> Vec<String> {
         .collect()
 }
 
-/// The network of services: the plugin is told of the pods' annotations.
+/// The network of services: the plugin is told of the pods' annotations, and `portmap` of the ports that are published.
 pub fn network(coild: &Path) -> Value {
     let mut plugin = main_config(coild);
     plugin["capabilities"] = json!({"io.kubernetes.cri.pod-annotations": true});
-    json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]})
+    let ports = json!({"type": "portmap", "capabilities": {"portMappings": true}});
+    json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin, ports]})
 }
 
 impl Platform {
@@ -133,10 +134,19 @@ impl Platform {
 
     /// Fetches the page of a web server in the machine.
     pub fn fetch(&self, address: &str) -> Result<String> {
-        wait_for(&format!("{address} to answer"), Duration::from_secs(20), || {
+        self.fetch_from(None, address, 80)
+    }
+
+    /// Fetches the page of a web server from the machine (`None`) or from a network namespace, which is given by path.
+    pub fn fetch_from(&self, netns: Option<&str>, address: &str, port: u16) -> Result<String> {
+        wait_for(&format!("{address} to answer at port {port}"), Duration::from_secs(20), || {
             // The name service that wget of a static busybox asks is not in it.
-            let mut command = self.machine.command("busybox");
-            command.args(["nc", "-w", "3", address, "80"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut command = self.machine.command("nsenter");
+            command
+                .args(netns.map(|path| format!("--net={path}")))
+                .args(["--", "busybox", "nc", "-w", "3", address, &port.to_string()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
             let mut client = command.spawn()?;
             client.stdin.take().context("a pipe")?.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
             let output = String::from_utf8(client.wait_with_output()?.stdout)?;
