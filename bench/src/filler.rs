@@ -1,14 +1,23 @@
-//! Leases of a node that does not run, scattered over a pool.
+//! What a store has much of: leases of a node that does not run, and addresses of a tenant.
 
 use anyhow::{Context, Result};
 use common::ipam::{Space, Unit};
+use common::name::TenantId;
 use common::pool_id::AnyPool;
+use common::store::melange::{Place, give};
+use common::store::record::melange::Address;
 use common::store::record::{self, Lease};
 use common::store::{Op, Store, Txn, keys};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use std::net::Ipv4Addr;
+use uuid::Uuid;
 
 /// Transactions at the same time.
 const WRITERS: usize = 16;
+/// Addresses of a tenant in a transaction: each has its own key, and one in each of three lists.
+const AT_ONCE: usize = Txn::MAX / 4;
+/// When they were given, in milliseconds since the Unix epoch.
+const GIVEN: u64 = 1_700_000_000_000;
 
 /// Leases the units at these indices of the pool's space.
 pub(crate) async fn lease_all(
@@ -25,6 +34,38 @@ pub(crate) async fn lease_all(
     let txns = puts.chunks(Txn::MAX).map(|ops| store.txn(Txn { compares: Vec::new(), ops: ops.to_vec() }));
     stream::iter(txns).buffer_unordered(WRITERS).try_for_each(|_| async { Ok(()) }).await?;
     Ok(())
+}
+
+/// Gives a tenant addresses of its block, in this order.
+pub(crate) async fn give_all(
+    store: &dyn Store,
+    tenant: &TenantId,
+    block: Uuid,
+    addresses: &[Ipv4Addr],
+) -> Result<()> {
+    let txns = addresses.chunks(AT_ONCE).enumerate().map(|(chunk, addresses)| {
+        let given = addresses.iter().enumerate().flat_map(|(number, address)| {
+            let record = Address {
+                id: given_id(chunk * AT_ONCE + number),
+                owner: tenant.clone(),
+                tenant: tenant.clone(),
+                device: None,
+                interface: None,
+                created: GIVEN,
+                updated: GIVEN,
+                freed: None,
+            };
+            give(Txn::new(), Place { block, address: (*address).into() }, &record).ops
+        });
+        store.txn(Txn { compares: Vec::new(), ops: given.collect() })
+    });
+    stream::iter(txns).buffer_unordered(WRITERS).try_for_each(|_| async { Ok(()) }).await?;
+    Ok(())
+}
+
+/// The id of the address that [`give_all`] gave after so many others: less than that of every other address.
+pub(crate) fn given_id(number: usize) -> Uuid {
+    Uuid::from_u128(0x018b_cfe5_6800_7000_8000_0000_0000_0000 | number as u128)
 }
 
 /// A place of its own below `2^bits` for each number below it, all over: each step is one to one.

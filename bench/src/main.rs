@@ -3,7 +3,7 @@
 //!
 //! * [`samples`]: times, and their percentiles
 //! * [`report`]: what was found, as Markdown and JSON
-//! * [`processor`]: processor time
+//! * [`processor`], [`memory`]: what processes take
 //! * [`plot`]: curves, as SVG
 //! * [`host`]: the machine
 //! * [`durable`]: the floor: the least that a durable answer can cost
@@ -28,6 +28,7 @@ mod host;
 mod keep_alive;
 mod kernel;
 mod measure;
+mod memory;
 mod netns;
 mod others;
 mod plot;

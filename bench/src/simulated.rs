@@ -74,7 +74,7 @@ impl Nodes {
             let name = format!("node-{number}");
             let data_dir = journals.path().join(&name);
             let config = config(&name)?;
-            Ok(Daemon { config, data_dir, listen: None, store }.open()?)
+            Ok(Daemon { config, data_dir, inherited: None, listen: None, store }.open()?)
         };
         let waiting = (0..count).map(open).collect::<Result<_>>()?;
         Ok(Self { waiting, arrived: Vec::new(), tasks: JoinSet::new(), runtime, _journals: journals })
@@ -174,6 +174,7 @@ fn ask(node: &NodeName, pod: usize) -> Result<Ask> {
         families: vec![Family::V4],
         choice: None,
         pool: None,
+        adopt: false,
         addresses: Vec::new(),
         network: Some("pods".to_owned()),
         netns: None,

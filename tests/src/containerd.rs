@@ -1,4 +1,8 @@
 //! A real containerd with its CRI service, in a machine of the test's own.
+//!
+//! * [`bare`]: pods that nothing looks after
+
+mod bare;
 
 use crate::cri::Cri;
 use crate::image::{self, IMAGE};

@@ -2,13 +2,13 @@
 
 use super::Effort;
 use crate::elf::Program;
+use crate::memory::{megabytes, memory};
 use crate::others;
 use crate::report::{Bound, Section, Unit};
 use crate::rig::{self, Cluster};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use coil_tests::binaries::binary;
 use coil_tests::http::Http;
-use coil_tests::process::Process;
 use common::wire::admin::{AddressView, BlockView, List, NodeView};
 use serde::de::DeserializeOwned;
 use std::time::Instant;
@@ -120,17 +120,4 @@ fn count<T: DeserializeOwned>(http: &Http, path: &str) -> Result<usize> {
             None => return Ok(count),
         }
     }
-}
-
-/// A field of the process's status, in megabytes (proc(5)).
-fn memory(process: &Process, key: &str) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-    let field = status.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| *name == key);
-    let (_, value) = field.with_context(|| format!("no {key} in a status"))?;
-    let kibibytes: usize = value.trim().trim_end_matches(" kB").parse()?;
-    megabytes(kibibytes * 1024)
-}
-
-fn megabytes(bytes: usize) -> Result<f64> {
-    Ok(f64::from(u32::try_from(bytes)?) / 1e6)
 }

@@ -1,6 +1,6 @@
 //! Pools of namespaces over the controller's API, and single addresses of a pool that is nearly full.
 
-use super::Effort;
+use super::{Effort, timed};
 use crate::counters::{Counters, READS, TRANSACTIONS};
 use crate::filler::{lease_all, scatter};
 use crate::keep_alive::{KeepAlive, container_id, post_of};
@@ -15,7 +15,6 @@ use common::ipam::{NamespacePool, RangeSpec};
 use common::name::PodText;
 use common::pool_id::{PoolId, Scoped};
 use serde_json::{Value, json};
-use std::time::Instant;
 
 /// All pools, those of the one large namespace, and those of each other one.
 const POOLS: usize = 10_000;
@@ -66,14 +65,6 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     eprintln!("    a pool of {} addresses", 1_u32 << BITS);
     nearly_full(&mut section, &cluster, effort)?;
     Ok(section)
-}
-
-/// Times something.
-fn timed<T>(samples: &mut Samples, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    let start = Instant::now();
-    let done = run()?;
-    samples.push(start.elapsed());
-    Ok(done)
 }
 
 fn many_pools(section: &mut Section, http: &Http, effort: Effort) -> Result<()> {

@@ -7,13 +7,17 @@ mod ip_pools;
 mod ipam_add;
 mod ipam_rate;
 mod main_add;
+mod melange;
 mod node_api;
 mod node_start;
+mod platform;
 mod store_load;
 mod twenty_nodes;
 
 use crate::report::Section;
+use crate::samples::Samples;
 use anyhow::Result;
+use std::time::{Duration, Instant};
 
 /// One measure.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub(crate) const ALL: &[Measure] = &[
         about: "pools of namespaces, and addresses of one that is nearly full",
         run: ip_pools::run,
     },
+    Measure { name: "melange", about: "tenants' addresses beside a million others", run: melange::run },
+    Measure { name: "platform", about: "services: shown, listed and started", run: platform::run },
     Measure { name: "footprint", about: "memory and size", run: footprint::run },
 ];
 
@@ -68,10 +74,18 @@ impl Effort {
     }
 
     /// This much of the time that a full run takes.
-    pub(crate) fn time(self, full: std::time::Duration) -> std::time::Duration {
+    pub(crate) fn time(self, full: Duration) -> Duration {
         match self {
             Self::Full => full,
             Self::Quick => full / 10,
         }
     }
+}
+
+/// Times something.
+fn timed<T>(samples: &mut Samples, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let done = run()?;
+    samples.push(start.elapsed());
+    Ok(done)
 }

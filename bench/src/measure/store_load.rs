@@ -53,7 +53,7 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     churn.go_on(Duration::from_secs(PODS as u64) / RATE + Duration::from_secs(1))?;
     let (before, started) = (Counters::read(&cluster.etcd)?, churn.started);
     churn.go_on(effort.time(TIME))?;
-    let mirrored = || Ok(mirror_lag(&coild)? == 0);
+    let mirrored = || Ok(mirror_lag(&coild)? <= 0.0);
     wait_until("the mirror to catch up", Duration::from_secs(10), mirrored)?;
     let after = Counters::read(&cluster.etcd)?;
     let pods = f64::from(u32::try_from(churn.started - started)?);
@@ -120,9 +120,9 @@ fn pod(container: &str) -> String {
     format!("frontend-7d4b9c6f5d-{}", &container[container.len() - 5..])
 }
 
-fn mirror_lag(coild: &coil_tests::coild::Coild) -> Result<u64> {
+fn mirror_lag(coild: &coil_tests::coild::Coild) -> Result<f64> {
     let metrics = coild.http().get("/metrics")?.expect(200)?.text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("coild_mirror_lag_milliseconds "));
+    let line = metrics.lines().find_map(|line| line.strip_prefix("coild_mirror_lag_seconds "));
     Ok(line.context("coild tells the mirror's lag")?.parse()?)
 }
 

@@ -1,0 +1,202 @@
+//! Tenants' addresses: given one after the other and by many clients, and listed, in a block with a million of them.
+
+use super::{Effort, timed};
+use crate::at_once::at_once;
+use crate::counters::{Counters, READS, TRANSACTIONS};
+use crate::filler::{give_all, given_id, scatter};
+use crate::memory::memory;
+use crate::report::{Bound, Section, Unit, millis};
+use crate::rig::Cluster;
+use crate::samples::Samples;
+use crate::simulated;
+use anyhow::{Context, Result, ensure};
+use coil_tests::http::Http;
+use common::name::TenantId;
+use ipnet::Ipv4Net;
+use serde_json::json;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+const TENANT: &str = "acme";
+/// The block with a million addresses, and where they are: all over its lower half.
+const LARGE: &str = "10.0.0.0/8";
+const BITS: u32 = 23;
+const HELD: usize = 1_000_000;
+/// Addresses that are given of each block, one after the other; of this many the small block is a new one.
+const GIVEN: usize = 500;
+const OF_SMALL: usize = 50;
+/// How often a page is listed, and how many items it has.
+const LISTINGS: usize = 100;
+const PAGE: usize = 200;
+/// Clients at once, and for how long.
+const CLIENTS: usize = 32;
+const TIME: Duration = Duration::from_secs(6);
+/// More than etcd has for its database by default.
+const QUOTA: &str = "--quota-backend-bytes=8589934592";
+
+/// Round trips to the store for an address; how much more one of the large block may take; addresses in a second;
+/// milliseconds of a page; megabytes of the controller.
+const ROUND_TRIPS: f64 = 2.0;
+const FLAT: f64 = 1.3;
+const RATE: f64 = 500.0;
+const LIST: f64 = 15.0;
+const MEMORY: f64 = 150.0;
+
+/// Measures.
+pub(super) fn run(effort: Effort) -> Result<Section> {
+    let held = effort.of(HELD);
+    let mut section = Section::new(
+        "Tenants' addresses",
+        format!(
+            "coil-controller on etcd (with `{QUOTA}`: these keys are more than it has room for by default), over HTTP, \
+             a connection for each request. Of a {LARGE}, {held} addresses are held, scattered over its lower half. \
+             Addresses are asked for by turns: the next one of this block, and the next one of a new /24. Round \
+             trips are all reads and transactions that etcd counts meanwhile. Then {CLIENTS} clients at once take \
+             addresses of the large block for {:.1} s. Pages have {PAGE} items.",
+            effort.time(TIME).as_secs_f64(),
+        ),
+    );
+    let mut cluster = Cluster::start()?;
+    cluster.etcd.restart_with(&[QUOTA])?;
+    let tenant = Tenant(cluster.controller.http());
+    let large = tenant.block(LARGE)?;
+    eprintln!("    {held} addresses");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let store = simulated::store(&cluster.etcd.endpoint())?;
+    let first = LARGE.parse::<Ipv4Net>()?.network();
+    let address = |number| Ok(Ipv4Addr::from_bits(first.to_bits() | u32::try_from(scatter(number, BITS))?));
+    let addresses = (0..u64::try_from(held)?).map(address).collect::<Result<Vec<_>>>()?;
+    let (tenant_id, block) = (TenantId::new(TENANT)?, large.parse()?);
+    runtime.block_on(give_all(store.as_ref(), &tenant_id, block, &addresses))?;
+    eprintln!("    the next address");
+    by_turns(&mut section, &cluster, &tenant, &large, effort)?;
+    eprintln!("    {CLIENTS} clients");
+    at_the_same_time(&mut section, &tenant, &large, effort)?;
+    eprintln!("    pages");
+    let places = [
+        ("first page", None),
+        ("page in the middle", Some(held / 2)),
+        ("page near the end", Some(held - PAGE - 1)),
+    ];
+    pages(&mut section, &tenant, &large, places, effort)?;
+    let process = cluster.controller.process()?;
+    section.figure("coil-controller, at most", memory(process, "VmHWM")?, Unit::Megabytes);
+    let what = format!("coil-controller in memory, a tenant with {held} addresses");
+    section.goal(what, Bound::AtMost(MEMORY), memory(process, "VmRSS")?, Unit::Megabytes);
+    Ok(section)
+}
+
+/// A tenant's part of the API.
+struct Tenant(Http);
+
+impl Tenant {
+    /// Makes a block, and answers its id.
+    fn block(&self, cidr: &str) -> Result<String> {
+        let body = json!({"ip_block": {"cidr": cidr, "type": "private"}});
+        let made =
+            self.0.post(&format!("/v0.1/ipam/tenants/{TENANT}/ip_blocks"), &body)?.expect(201)?.json()?;
+        Ok(made["ip_block"]["id"].as_str().context("the id of a block")?.to_owned())
+    }
+
+    fn addresses(block: &str) -> String {
+        format!("/v0.1/ipam/tenants/{TENANT}/ip_blocks/{block}/ip_addresses")
+    }
+
+    /// Takes the next address of a block.
+    fn next(&self, block: &str) -> Result<()> {
+        self.0.post(&Self::addresses(block), &json!({"ip_address": {}}))?.expect(201).map(|_| ())
+    }
+
+    /// Lists a page, and answers how many items it has.
+    fn page(&self, block: &str, marker: Option<&str>) -> Result<usize> {
+        let marker = marker.map_or_else(String::new, |marker| format!("&marker={marker}"));
+        let page =
+            self.0.get(&format!("{}?limit={PAGE}{marker}", Self::addresses(block)))?.expect(200)?.json()?;
+        Ok(page["ip_addresses"].as_array().map_or(0, Vec::len))
+    }
+}
+
+/// The next address of either block, by turns.
+fn by_turns(
+    section: &mut Section,
+    cluster: &Cluster,
+    tenant: &Tenant,
+    large: &str,
+    effort: Effort,
+) -> Result<()> {
+    let [mut of_small, mut of_large] = [const { Samples::new() }; 2];
+    let mut small = String::new();
+    // The first one of a block is looked for, and others that are free are found with it.
+    tenant.next(large)?;
+    let mut calls = 0.0;
+    for number in 0..effort.of(GIVEN) {
+        if number % OF_SMALL == 0 {
+            small = tenant.block(&format!("192.168.{}.0/24", number / OF_SMALL))?;
+        }
+        let before = Counters::read(&cluster.etcd)?;
+        timed(&mut of_small, || tenant.next(&small))?;
+        timed(&mut of_large, || tenant.next(large))?;
+        let after = Counters::read(&cluster.etcd)?;
+        for (metric, label) in [READS, TRANSACTIONS] {
+            calls += after.grown(&before, metric, label)?;
+        }
+    }
+    let each = calls / f64::from(u32::try_from(2 * of_small.len())?);
+    section.goal("a tenant's next address: round trips", Bound::AtMost(ROUND_TRIPS), each, Unit::Count);
+    let ratio = of_large.ratio(&of_small);
+    section.goal(
+        "the next of a /8 with a million held / of a new /24",
+        Bound::AtMost(FLAT),
+        ratio,
+        Unit::Ratio,
+    );
+    section.times("the next address of a new /24", of_small);
+    section.times(format!("the next address of a {LARGE} with {} held", effort.of(HELD)), of_large);
+    Ok(())
+}
+
+/// Clients that take addresses of the same block.
+fn at_the_same_time(section: &mut Section, tenant: &Tenant, block: &str, effort: Effort) -> Result<()> {
+    let time = effort.time(TIME);
+    let (taken, elapsed) = at_once(vec![(); CLIENTS], |()| {
+        let (mut samples, start) = (Samples::new(), Instant::now());
+        while start.elapsed() < time {
+            timed(&mut samples, || tenant.next(block))?;
+        }
+        Ok(samples)
+    })?;
+    let mut all = Samples::new();
+    for samples in taken {
+        all.append(samples);
+    }
+    let rate = f64::from(u32::try_from(all.len())?) / elapsed.as_secs_f64();
+    section.goal(format!("{CLIENTS} clients, addresses given"), Bound::AtLeast(RATE), rate, Unit::PerSecond);
+    section.times(format!("the next address, {CLIENTS} clients"), all);
+    Ok(())
+}
+
+fn pages(
+    section: &mut Section,
+    tenant: &Tenant,
+    block: &str,
+    places: [(&str, Option<usize>); 3],
+    effort: Effort,
+) -> Result<()> {
+    for (place, marker) in places {
+        let marker = marker.map(|number| given_id(number).to_string());
+        let mut samples = Samples::new();
+        for _ in 0..effort.of(LISTINGS) {
+            let listed = timed(&mut samples, || tenant.page(block, marker.as_deref()))?;
+            ensure!(listed == PAGE, "{listed} addresses on the {place}");
+        }
+        let what = format!("the {place} of {}", effort.of(HELD));
+        section.goal(
+            format!("{what}, p50"),
+            Bound::AtMost(LIST),
+            millis(samples.median()),
+            Unit::Milliseconds,
+        );
+        section.times(what, samples);
+    }
+    Ok(())
+}
