@@ -4,12 +4,12 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # What the tests run for real, and protoc, which the clients of etcd and of container runtimes are built with.
-PACKAGES := binutils buildah busybox-static containerd containernetworking-plugins etcd-client etcd-server iproute2 podman \
-	procps protobuf-compiler python3-venv qemu-system-x86 runc util-linux $(if $(shell command -v kubectl),,kubernetes-client)
+PACKAGES := binutils bird2 buildah busybox-static containerd containernetworking-plugins etcd-client etcd-server iproute2 iptables \
+	podman procps protobuf-compiler python3-venv qemu-system-x86 runc systemd util-linux $(if $(shell command -v kubectl),,kubernetes-client)
 
 MINUTES ?= 10
 
-.PHONY: help demo build deps test torture lint ci bench image openapi clean
+.PHONY: help demo build deps test torture lint ci bench image deb openapi clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -58,6 +58,9 @@ bench: deps build ## Measure speed and size against rivals, in one run
 
 image: deps build ## Build the OCI image target/coil-image.tar
 	scripts/build-image "$(TARGET)/release" "$(TARGET)/coil-image.tar"
+
+deb: build ## Build the Debian package in target/deb/
+	scripts/build-deb "$(TARGET)/release" "$(TARGET)/deb"
 
 openapi: ## Write docs/api/openapi.json anew, after a change of the controller's API
 	COIL_UPDATE_OPENAPI=1 $(CARGO) test --locked -p coil-controller --test api the_file_is_what_is_served

@@ -139,6 +139,11 @@ impl Client {
         Self { server, timeout, identity }
     }
 
+    /// How long it waits for an answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Reads something.
     pub(crate) async fn get<T: DeserializeOwned>(&self, target: Target) -> Result<T, Failure> {
         self.call(Method::GET, target, Bytes::new()).await.map(|(_, value)| value)

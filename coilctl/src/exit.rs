@@ -30,6 +30,16 @@ pub(crate) enum Failure {
         /// Why not.
         reason: String,
     },
+    /// The node's daemon can't be reached.
+    #[error(
+        "can't reach coild at {socket}: {reason}. Is it running on this node? Choose another socket with --socket"
+    )]
+    NoCoild {
+        /// Its socket.
+        socket: String,
+        /// Why not.
+        reason: String,
+    },
     /// What answers is no controller, or one of another version.
     #[error("what {server} answers is not understood: {reason}. Is it a coil-controller of this version?")]
     NotUnderstood {
@@ -57,7 +67,7 @@ impl Failure {
         match self {
             Self::Refused { .. } | Self::Io(_) => 1,
             Self::Usage(_) => 2,
-            Self::Unreachable { .. } => 3,
+            Self::Unreachable { .. } | Self::NoCoild { .. } => 3,
             Self::NotUnderstood { .. } => 4,
             Self::NotYet(_) => 5,
             Self::Differs | Self::Abnormal => 6,

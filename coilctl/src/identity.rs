@@ -30,6 +30,7 @@ pub(crate) struct IdentityArgs {
 }
 
 /// What a client shows and trusts.
+#[derive(Default)]
 pub(crate) struct Identity {
     /// The header `Authorization`.
     pub(crate) token: Option<HeaderValue>,

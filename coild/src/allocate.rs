@@ -103,6 +103,9 @@ impl Sources {
                 AllocateError::NothingFree { pool, family, resting, .. } => {
                     (Want::Any(Need { pool: pool.clone(), family: *family }), *resting)
                 }
+                AllocateError::NotLeased { pool, unit, .. } if ask.adopt => {
+                    (Want::Adopted(pool.clone(), *unit), false)
+                }
                 AllocateError::NotLeased { pool, unit, .. } => (Want::Exactly(pool.clone(), *unit), false),
                 AllocateError::NoPool { .. } if !asked_for_pool => {
                     // It may have been made just now, or while the store was not reachable.

@@ -1,6 +1,7 @@
 //! The allocator: the one task that changes what the node holds. Jobs queue up while a commit is in
 //! progress, are applied together, and share the next commit; nobody hears of a result before it is durable.
 
+use crate::history::Scribe;
 use crate::journal::{Journal, JournalError};
 use crate::state::{Change, Settings, State};
 use common::clock;
@@ -58,8 +59,8 @@ impl Allocator {
     pub fn new(journal: Journal, state: State, settings: Settings) -> (Self, Worker) {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let signals = Arc::new(Signals::default());
-        let worker = Worker { queue, settings, signals: Arc::clone(&signals), journal, state: Some(state) };
-        (Self { jobs, signals }, worker)
+        let allocator = Self { jobs, signals: Arc::clone(&signals) };
+        (allocator, Worker { queue, settings, signals, journal, state: Some(state), scribe: None })
     }
 
     /// What happens in the allocator.
@@ -94,9 +95,21 @@ pub struct Worker {
     journal: Journal,
     /// `None` after a commit failed, until the state is read from the journal again.
     state: Option<State>,
+    scribe: Option<Scribe>,
 }
 
 impl Worker {
+    /// What the node holds; nothing after a commit failed.
+    pub fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
+    /// Tells what is committed to a scribe from now on.
+    #[must_use]
+    pub fn told_to(self, scribe: Scribe) -> Self {
+        Self { scribe: Some(scribe), ..self }
+    }
+
     /// Does jobs until the last handle of the allocator is dropped. A commit blocks the thread while the disk
     /// syncs: what shares the thread should be what waits for the disk anyway.
     pub async fn run(mut self) {
@@ -134,6 +147,9 @@ impl Worker {
             self.state = Some(state);
             // Those who wait for an answer come first.
             self.announce(&changes);
+            if let Some(scribe) = &self.scribe {
+                scribe.tell(&changes, clock::now_millis());
+            }
         }
     }
 

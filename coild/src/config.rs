@@ -45,6 +45,9 @@ pub struct NodeConfig {
     #[cfg(feature = "cri")]
     #[arg(long, env = "COIL_CRI_SOCKET", value_name = "PATH", value_parser = parse_socket)]
     pub cri_socket: Option<PathBuf>,
+    /// Megabytes of who held which address when that are kept below the data directory; 0 for none
+    #[arg(long, env = "COIL_HISTORY", value_name = "MEGABYTES", default_value = "128")]
+    pub history: u64,
     /// Serve health, readiness and metrics on this TCP address too, and nothing else: it may be reached from other machines
     #[arg(long, env = "COIL_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<SocketAddr>,

@@ -6,6 +6,7 @@ use crate::answering::Answering;
 use crate::api::{self, Context};
 use crate::boot::{self, Boot};
 use crate::config::{NodeConfig, RouteTable};
+use crate::history::History;
 use crate::journal::{Journal, JournalError};
 use crate::lease_keeper::{Inbox, LeaseKeeper};
 use crate::metrics::Metrics;
@@ -25,7 +26,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Why the daemon can't run.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,8 @@ pub struct Daemon {
     pub config: NodeConfig,
     /// Where journal and instance id are.
     pub data_dir: PathBuf,
+    /// The socket, if it was made by whoever started this process.
+    pub inherited: Option<Bind>,
     /// TCP address to serve besides the socket.
     pub listen: Option<SocketAddr>,
     /// The store.
@@ -72,6 +75,7 @@ impl Daemon {
     /// date.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let (mut node, worker) = self.open()?;
+        let (worker, history) = self.remember(&node, worker);
         // The name is claimed before a socket appears: of two daemons, the second must not answer.
         tokio::pin!(shutdown);
         tokio::select! {
@@ -111,6 +115,9 @@ impl Daemon {
         // This was the last handle: the journal is closed when the thread has ended.
         drop(mirror);
         answering.end().await;
+        if let Some(history) = history {
+            let _ = history.await;
+        }
         tracing::info!("coild has stopped");
         outcome
     }
@@ -165,8 +172,20 @@ impl Daemon {
         Ok((node, worker))
     }
 
+    /// Writes down who holds which address from now on, if that is wanted.
+    fn remember(&self, node: &Node, worker: Worker) -> (Worker, Option<JoinHandle<()>>) {
+        let size = self.config.history.saturating_mul(1_000_000);
+        if size == 0 {
+            return (worker, None);
+        }
+        let (name, dir) = (node.presence.node.clone(), self.data_dir.join("history"));
+        let (worker, history) = History::of(worker, name, dir, size, clock::now_millis());
+        (worker, Some(tokio::spawn(history.run())))
+    }
+
     fn binds(&self) -> Vec<Bind> {
-        std::iter::once(self.config.bind()).chain(self.listen.map(Bind::Tcp)).collect()
+        let socket = self.inherited.clone().unwrap_or_else(|| self.config.bind());
+        std::iter::once(socket).chain(self.listen.map(Bind::Tcp)).collect()
     }
 
     fn node_name(&self) -> Result<NodeName, DaemonError> {

@@ -6,7 +6,7 @@
 //! * [`mirror`], [`lease_keeper`], [`watcher`], [`presence`]: the store's side
 //! * [`reconcile`], [`sandboxes`], [`cri`], [`boot`], [`routes`]: what runs on the machine
 //! * [`allocate`], [`annotations`]: the use case, and the pools that a pod chooses
-//! * [`api`], [`metrics`]: what others see
+//! * [`api`], [`metrics`], [`history`]: what others see
 //! * [`daemon`]: all of it together
 //! * [`install`], [`probe`]: what the program does besides (feature `host`)
 
@@ -21,6 +21,7 @@ pub mod cri;
 pub mod daemon;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod history;
 #[cfg(feature = "host")]
 pub mod install;
 pub mod journal;

@@ -71,7 +71,7 @@ impl Mirror {
         let (items, txn) = self.batch(items);
         match self.store.txn(txn).await {
             Ok(_) => {
-                self.metrics.mirror_writes.add(1);
+                self.metrics.mirror_writes.inc();
                 // What changes from here on waits for the next window, so that a busy node writes no more often.
                 let all = items.len() == behind && behind < BATCH;
                 let written: Vec<(BlockId, u64)> =
@@ -81,12 +81,12 @@ impl Mirror {
             }
             Err(StoreError::Conflict) => self.fence_lost(&items).await,
             Err(error @ StoreError::Refused { .. }) => {
-                self.metrics.store_errors.add(1);
+                self.metrics.store_errors.inc();
                 tracing::error!(error = %chain(&error), blocks = items.len(), "the store refuses the mirror's record");
                 Err(())
             }
             Err(error) => {
-                self.metrics.store_errors.add(1);
+                self.metrics.store_errors.inc();
                 tracing::debug!(error = %chain(&error), "the mirror falls behind");
                 Err(())
             }

@@ -52,6 +52,7 @@ impl Running {
         let daemon = Daemon {
             config,
             data_dir: self.dir.path().to_owned(),
+            inherited: None,
             listen: None,
             store: Arc::clone(&self.store) as Arc<dyn Store>,
         };

@@ -191,6 +191,7 @@ impl Node {
             pod: text(pod),
             families: vec![Family::V4],
             choice: Some(Choice { pools: vec![Chosen::Namespace(web())], fixed: true, any_family: false }),
+            adopt: false,
             pool: None,
             addresses: Vec::new(),
             network: None,

@@ -5,6 +5,7 @@
 //! * [`lastbackend`]: names and words of the platform API
 //! * [`mac`]: MAC addresses
 //! * [`hex`]: bytes as hexadecimal digits
+//! * [`history`]: who held which address when (feature `history`)
 //! * [`ipam`]: the allocator core, pure
 //! * [`store`]: the datastore, its keys and records (feature `store`)
 //! * [`wire`]: bodies of the REST APIs
@@ -25,6 +26,8 @@ pub mod config;
 pub mod error;
 pub mod fault;
 pub mod hex;
+#[cfg(feature = "history")]
+pub mod history;
 pub mod ipam;
 pub mod lastbackend;
 pub mod mac;

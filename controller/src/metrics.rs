@@ -1,4 +1,4 @@
-//! The numbers for Prometheus, read from the store when they are asked for.
+//! The numbers for Prometheus, read from the store when they are asked for (`docs/metrics.md`).
 
 use crate::error::Error;
 use crate::paging::read_all;
@@ -6,7 +6,14 @@ use crate::pools;
 use common::error::chain;
 use common::store::{Store, keys};
 use common::wire::admin::PoolView;
-use std::fmt::Write;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Type of the text: `OpenMetrics` 1.0.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 struct Numbers {
     pools: Vec<PoolView>,
@@ -14,24 +21,21 @@ struct Numbers {
     alive: u64,
 }
 
-/// All numbers in Prometheus' text form. When the store can't be read, it says that and nothing else.
+/// All numbers. When the store can't be read, they say that and nothing else.
 pub async fn render(store: &dyn Store) -> String {
     let numbers = read(store).await.inspect_err(|error| {
         tracing::warn!(error = %chain(error), "metrics without the store's numbers");
     });
-    let mut text = String::new();
-    let version = env!("CARGO_PKG_VERSION");
-    let build = (format!("version=\"{version}\""), 1);
-    family(&mut text, "coil_controller_build_info", "The program's version.", &[build]);
-    family(
-        &mut text,
-        "coil_store_up",
-        "Whether the store answers.",
-        &[(String::new(), numbers.is_ok().into())],
-    );
+    let mut registry = Registry::default();
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("coil_controller_build", "The program", build);
+    registry.register("coil_store_up", "Whether the store answers", one(numbers.is_ok().into()));
     if let Ok(numbers) = numbers {
-        add(&mut text, &numbers);
+        register(&mut registry, &numbers);
     }
+    let mut text = String::new();
+    // Writing to a string can't fail.
+    let _ = encode(&mut text, &registry);
     text
 }
 
@@ -44,42 +48,55 @@ async fn read(store: &dyn Store) -> Result<Numbers, Error> {
     Ok(Numbers { pools, nodes, alive })
 }
 
-fn add(text: &mut String, numbers: &Numbers) {
-    let per_family = |value: fn(&common::wire::admin::PoolUsage) -> u64| -> Vec<(String, u64)> {
-        let usages = numbers.pools.iter().flat_map(|pool| pool.usage.iter().map(move |usage| (pool, usage)));
-        usages
-            .map(|(pool, usage)| {
-                (format!("pool=\"{}\",family=\"{}\"", pool.name, usage.family), value(usage))
-            })
-            .collect()
-    };
-    let disabled: Vec<_> = numbers
-        .pools
-        .iter()
-        .map(|pool| (format!("pool=\"{}\"", pool.name), u64::from(pool.pool.disabled)))
-        .collect();
-    family(
-        text,
-        "coil_pool_blocks",
-        "Blocks that the pool can be cut in.",
-        &per_family(|usage| usage.blocks),
-    );
-    family(text, "coil_pool_blocks_leased", "Blocks leased to nodes.", &per_family(|usage| usage.leased));
-    family(text, "coil_pool_disabled", "Whether the pool gives nothing new.", &disabled);
-    family(text, "coil_nodes", "Nodes that are registered.", &[(String::new(), numbers.nodes)]);
-    family(
-        text,
-        "coil_nodes_alive",
-        "Nodes heard of within the liveness TTL.",
-        &[(String::new(), numbers.alive)],
-    );
+fn register(registry: &mut Registry, numbers: &Numbers) {
+    let [blocks, leased, disabled] = [(); 3].map(|()| Family::<Vec<(&str, String)>, Gauge>::default());
+    for PoolView { name, pool, usage } in &numbers.pools {
+        let of_pool = ("pool", name.to_string());
+        disabled.get_or_create(&vec![of_pool.clone()]).set(number(pool.disabled.into()));
+        for usage in usage {
+            let labels = vec![of_pool.clone(), ("family", usage.family.to_string())];
+            blocks.get_or_create(&labels).set(number(usage.blocks));
+            leased.get_or_create(&labels).set(number(usage.leased));
+        }
+    }
+    registry.register("coil_pool_blocks", "Blocks that the pool can be cut in", blocks);
+    registry.register("coil_pool_blocks_leased", "Blocks leased to nodes", leased);
+    registry.register("coil_pool_disabled", "Whether the pool gives nothing new", disabled);
+    registry.register("coil_nodes", "Nodes that are registered", one(numbers.nodes));
+    registry.register("coil_nodes_alive", "Nodes heard of within the liveness TTL", one(numbers.alive));
 }
 
-fn family(text: &mut String, name: &str, help: &str, samples: &[(String, u64)]) {
-    // Writing to a string can't fail.
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-    for (labels, value) in samples {
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(text, "{name}{labels} {value}");
+fn one(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(number(value))
+}
+
+/// A gauge has no more than 2^63 - 1.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::ipam::Pool;
+    use common::name::PoolName;
+    use common::store::embedded::Embedded;
+    use common::store::{Op, Txn, record};
+    use std::collections::BTreeSet;
+
+    #[tokio::test]
+    async fn the_documentation_has_each_of_them() {
+        let store = Embedded::in_memory().await.expect("store");
+        let pool = Pool::of_subnets(vec!["10.0.0.0/24".parse().expect("subnet")]);
+        let put = Op::Put(keys::pool(&PoolName::default_pool()), record::encode(&pool));
+        store.txn(Txn::new().then(put)).await.expect("put");
+        let text = render(&store).await;
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let name = |(name, kind)| if kind == "info" { format!("{name}_info") } else { String::from(name) };
+        let told: BTreeSet<String> = types.map(name).collect();
+        let documentation = include_str!("../../docs/metrics.md");
+        let rows = documentation.lines().filter_map(|line| line.strip_prefix("| `coil_"));
+        let name = |row: &str| format!("coil_{}", row.split(['{', '`']).next().unwrap_or_default());
+        assert_eq!(told, rows.map(name).collect());
     }
 }

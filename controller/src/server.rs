@@ -181,10 +181,7 @@ async fn listen(binds: &[Bind], tls: MayBeTls) -> Result<Vec<Listener>, BindErro
     let mut listeners = Vec::new();
     for bind in binds {
         let listener = Listener::bind(bind).await?;
-        let place = match (bind, listener.tcp_address()) {
-            (Bind::Unix { path, .. }, _) => path.display().to_string(),
-            (Bind::Tcp(asked), bound) => bound.unwrap_or(*asked).to_string(),
-        };
+        let place = listener.tcp_address().map_or_else(|| bind.to_string(), |bound| bound.to_string());
         tracing::info!(
             listen = place,
             tls = tls.is_some() && matches!(bind, Bind::Tcp(_)),
@@ -228,8 +225,13 @@ pub async fn run_standalone(
     let listeners = listen(&listening.binds, tls).await?;
     let socket = node.socket.clone();
     let machine = node.node_name.as_ref().map_or_else(host, ToString::to_string);
-    let daemon =
-        Daemon { config: node, data_dir: data_dir.to_owned(), listen: None, store: Arc::clone(&store) };
+    let daemon = Daemon {
+        config: node,
+        data_dir: data_dir.to_owned(),
+        inherited: None,
+        listen: None,
+        store: Arc::clone(&store),
+    };
     let controller = async {
         tokio::select! {
             () = appeared(&socket) => {}

@@ -17,6 +17,7 @@
 //! * [`faults`]: stories that try to break the invariants
 //! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
 //! * [`platform`]: services on one machine
+//! * [`bird`]: a routing daemon
 //! * [`fake_runtime`]: one that answers what a real one should not
 //! * [`fake_kubernetes`]: an API server without a cluster
 //!
@@ -24,6 +25,7 @@
 
 pub mod authority;
 pub mod binaries;
+pub mod bird;
 mod cgroup;
 pub mod client;
 pub mod cluster;

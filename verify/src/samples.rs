@@ -17,6 +17,7 @@ pub fn ask(container: u32) -> Ask {
         pod,
         families: vec![Family::V4],
         choice: None,
+        adopt: false,
         pool: None,
         addresses: Vec::new(),
         network: None,

@@ -1,6 +1,7 @@
 //! `coilctl address`
 
 use super::block::Filter;
+use super::history::History;
 use crate::client::{Client, Target};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -27,6 +28,8 @@ pub(crate) enum Address {
     ///
     /// The order is carried out by the node that gave the address; if it does not answer, the order waits for it, and the exit code is 5.
     Free(Which),
+    /// Tell who held an address, and when, by what a node wrote down of it
+    History(History),
     /// Look for leases without a holder and records that contradict each other, and mend what is certain
     Check(Check),
 }
@@ -60,6 +63,7 @@ impl Address {
                 output.print(&addresses, |out| list(out, &addresses))
             }
             Self::Check(check) => check.run(client, output).await,
+            Self::History(history) => history.run(output),
             Self::Show(Which { address }) => {
                 let target = Target::path(&["addresses", &address.to_string()]);
                 let detail: AddressDetail = client.get(target).await?;
@@ -144,7 +148,7 @@ fn list(out: &mut dyn Write, addresses: &[AddressView]) -> io::Result<()> {
 }
 
 /// Runtimes' ids are 64 hex digits, of which the first 12 are shown everywhere.
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hash { id.chars().take(12).collect() } else { plain(id) }
 }

@@ -5,6 +5,8 @@ mod apply;
 mod block;
 mod completions;
 mod drain;
+mod history;
+mod import;
 mod melange;
 mod node;
 mod ns;
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     Address(address::Address),
     /// Make the pools, namespaces and services that a file describes, and change those that exist to match
     Apply(apply::Apply),
+    /// Adopt the addresses that containers have from another ipam
+    #[command(subcommand)]
+    Import(import::Import),
     /// Print a script that completes coilctl's commands in a shell
     Completions(completions::Completions),
 }
@@ -68,6 +73,7 @@ impl Command {
             Self::Block(block) => block.run(client, output).await,
             Self::Address(address) => address.run(client, output).await,
             Self::Apply(apply) => apply.run(client, output).await,
+            Self::Import(import) => import.run(client.timeout(), output).await,
             Self::Completions(completions) => completions.run(),
         }
     }

@@ -29,8 +29,7 @@ pub(super) async fn allocate(
     let AttachmentId { container_id, interface } = ask.attachment.clone();
     let (namespace, pod) = (ask.namespace.clone(), ask.pod.clone());
     let outcome = context.sources.allocate(ask).await;
-    let counter = if outcome.is_ok() { &context.metrics.added } else { &context.metrics.add_failed };
-    counter.add(1);
+    context.metrics.adds.observe(started.elapsed(), outcome.is_ok());
     let addresses = outcome?;
     let Some(first) = addresses.first().cloned() else {
         return Err(ApiError::NotAssigned(interface.to_string()));
@@ -74,16 +73,17 @@ pub(super) async fn release(
             None => (state.release(attachment, namespace, pod, now), false),
         }
     });
-    let (addresses, set_aside) = freed.await?;
+    let freed = freed.await;
+    context.metrics.dels.observe(started.elapsed(), freed.is_ok());
+    let (addresses, set_aside) = freed?;
     if let Some(Conflict { address, mac }) = conflict.filter(|_| set_aside) {
-        context.metrics.conflicts.add(1);
+        context.metrics.conflicts.inc();
         tracing::warn!(
             %address, mac = mac.as_deref().unwrap_or("unknown"), %namespace, %pod,
             for_seconds = QUARANTINE.as_secs(),
             "a host that did not get this address from coil uses it: set aside"
         );
     }
-    context.metrics.deleted.add(1);
     let address = addresses.first().map(IpAddr::to_string).unwrap_or_default();
     let (micros, freed) = (started.elapsed().as_micros(), address.clone());
     after_reply(move || {
@@ -106,6 +106,9 @@ const MAX_NETWORK: usize = 512;
 fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
     let mut addresses = request.addresses;
     addresses.extend(request.address.filter(|address| !addresses.contains(address)));
+    if request.adopt && addresses.is_empty() {
+        return Err(ApiError::Malformed("adopt: which address is missing".to_owned()));
+    }
     let any_family =
         request.address_type.is_none() && request.address_types.is_empty() && addresses.is_empty();
     let choice = Choice::of(&request.annotations, &request.pod_namespace, &request.pod_name, any_family)
@@ -145,6 +148,7 @@ fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
         choice,
         pool: request.pool,
         addresses,
+        adopt: request.adopt,
         network,
         netns,
     })

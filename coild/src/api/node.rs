@@ -2,6 +2,7 @@
 
 use super::{ApiError, Context};
 use crate::lease_keeper::Want;
+use crate::metrics::CONTENT_TYPE;
 use crate::state::{Need, PoolSummary, Summary};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -124,5 +125,5 @@ pub(super) async fn metrics(State(context): State<Context>) -> Result<impl IntoR
     let commits = signals.commits.load(Ordering::Relaxed);
     let failed = signals.failed_commits.load(Ordering::Relaxed);
     let text = context.metrics.render(&summary, commits, failed);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
 }

@@ -51,7 +51,7 @@ impl LeaseKeeper {
         }
         // If it went back meanwhile, the next reconciliation gives the leases back.
         self.is_same_store().await?;
-        self.metrics.acquired.add(leased.len() as u64);
+        self.metrics.acquired.inc_by(leased.len() as u64);
         let ask = ask.clone();
         if let Some(error) = failed {
             // All or nothing: what was leased is the node's, and given back as nobody holds it.

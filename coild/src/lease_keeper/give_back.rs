@@ -143,7 +143,7 @@ impl LeaseKeeper {
                 leases::release(&self.node, &id.pool, id.unit, token, index.mod_revision, kept.as_ref());
             match self.store.txn(txn).await {
                 Ok(_) => {
-                    self.metrics.released.add(1);
+                    self.metrics.released.inc();
                     return Ok(true);
                 }
                 Err(StoreError::Conflict) => {}

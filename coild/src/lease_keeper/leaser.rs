@@ -74,11 +74,16 @@ impl Leaser {
         }
     }
 
-    /// Leases this block. Returns its pool too, as it was when the lease was made.
-    pub async fn lease_exactly(&mut self, pool: &PoolName, unit: Unit) -> Result<(Pool, Leased), LeaseError> {
+    /// Leases this block, with `adopt` of a disabled pool too. Returns its pool as well, as it was when the lease was made.
+    pub async fn lease_exactly(
+        &mut self,
+        pool: &PoolName,
+        unit: Unit,
+        adopt: bool,
+    ) -> Result<(Pool, Leased), LeaseError> {
         loop {
             let known = self.known(pool).await?;
-            let open = open_space(&known.pool, unit.family()).is_some();
+            let open = adopt || open_space(&known.pool, unit.family()).is_some();
             if open && let Some(token) = self.create(pool, known.revision, &[unit]).await? {
                 return Ok((known.pool, Leased { unit, token }));
             }

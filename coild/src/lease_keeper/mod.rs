@@ -105,6 +105,8 @@ pub enum Want {
     Any(Need),
     /// This block of a pool.
     Exactly(PoolName, Unit),
+    /// The same, even if the pool is disabled: containers have addresses of it already.
+    Adopted(PoolName, Unit),
 }
 
 type Given = oneshot::Sender<Result<Vec<AssignedAddress>, LeaseError>>;
@@ -274,7 +276,9 @@ impl LeaseKeeper {
         if let Some((_, error)) = self.down.as_ref().filter(|_| self.is_down()) {
             return Err(LeaseError::Store(Arc::clone(error)));
         }
+        let start = Instant::now();
         let outcome = self.lease_addresses(ask).await;
+        self.metrics.leases.observe(start.elapsed(), outcome.is_ok());
         self.note(&outcome);
         outcome
     }
@@ -294,7 +298,9 @@ impl LeaseKeeper {
         if let Some((_, error)) = self.down.as_ref().filter(|_| self.is_down()) {
             return Err(LeaseError::Store(Arc::clone(error)));
         }
+        let start = Instant::now();
         let outcome = self.try_acquire(want, addresses).await;
+        self.metrics.leases.observe(start.elapsed(), outcome.is_ok());
         self.note(&outcome);
         outcome
     }
@@ -315,14 +321,15 @@ impl LeaseKeeper {
                 let blocks = addresses.saturating_add(self.low_water).div_ceil(1 << bits.min(Unit::MAX_BITS));
                 (&need.pool, self.leaser.lease_any(need, blocks, &held).await?)
             }
-            Want::Exactly(pool, unit) => {
-                let (spec, leased) = self.leaser.lease_exactly(pool, *unit).await?;
+            Want::Exactly(pool, unit) | Want::Adopted(pool, unit) => {
+                let adopt = matches!(want, Want::Adopted(..));
+                let (spec, leased) = self.leaser.lease_exactly(pool, *unit, adopt).await?;
                 (pool, (spec, vec![leased]))
             }
         };
         // If it went back meanwhile, the next reconciliation discards the lease.
         self.is_same_store().await?;
-        self.metrics.acquired.add(leased.len() as u64);
+        self.metrics.acquired.inc_by(leased.len() as u64);
         let room = leased.iter().map(|leased| 1 << leased.unit.bits().min(Unit::MAX_BITS)).sum();
         let pool = pool.clone();
         self.allocator
@@ -341,7 +348,7 @@ impl LeaseKeeper {
         self.unsure |= matches!(outcome, Err(LeaseError::Store(_) | LeaseError::Allocator(_)));
         self.down = None;
         if let Err(LeaseError::Store(error)) = outcome {
-            self.metrics.store_errors.add(1);
+            self.metrics.store_errors.inc();
             self.down = Some((Instant::now(), Arc::clone(error)));
         }
     }
@@ -366,7 +373,7 @@ impl LeaseKeeper {
             self.note(&outcome);
             match outcome {
                 Ok(released) => {
-                    self.metrics.released.add(u64::from(released));
+                    self.metrics.released.inc_by(u64::from(released));
                     tracing::info!(pool = %id.pool, block = %id.unit, "released an idle block");
                 }
                 Err(error) => tracing::warn!(

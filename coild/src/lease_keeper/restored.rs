@@ -105,7 +105,7 @@ impl LeaseKeeper {
             "the store went back to an earlier state: a backup was restored. Blocks leased since the backup was made \
              are closed, and their addresses stay with their containers"
         );
-        self.metrics.restores.add(1);
+        self.metrics.restores.inc();
         // Revisions mean something else now.
         self.leaser.forget();
         self.targets = Targets::default();

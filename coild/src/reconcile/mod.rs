@@ -87,7 +87,7 @@ impl Reconciler {
             Some(runtime) => match runtime.list().await {
                 Ok(listing) => Some(listing),
                 Err(error) => {
-                    self.metrics.runtime_errors.add(1);
+                    self.metrics.runtime_errors.inc();
                     tracing::warn!(error = %chain(&error), "nothing is freed, and rebuilt blocks stay in quarantine");
                     self.memory.interrupted();
                     return Ok(());
@@ -121,7 +121,7 @@ impl Reconciler {
         let in_use = addresses_in_use().await;
         let orphans = borne_out(gone, in_use.as_ref(), &held);
         let freed = self.allocator.run(move |state, now| state.release_exactly(&orphans, now)).await?;
-        self.metrics.orphans.add(freed.len() as u64);
+        self.metrics.orphans.inc_by(freed.len() as u64);
         for address in freed {
             tracing::warn!(%address, "freed an orphan: its container is gone");
         }

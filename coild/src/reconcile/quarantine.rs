@@ -49,7 +49,7 @@ impl Reconciler {
         match runtime.addresses(listing).await {
             Ok(reported) => Some(reported),
             Err(error) => {
-                self.metrics.runtime_errors.add(1);
+                self.metrics.runtime_errors.inc();
                 tracing::warn!(error = %chain(&error), "rebuilt blocks stay in quarantine");
                 None
             }

@@ -145,6 +145,7 @@ mod tests {
             pod: text(pod),
             families: vec![Family::V4],
             choice: Some(Choice { pools, fixed, any_family: false }),
+            adopt: false,
             pool: None,
             addresses: Vec::new(),
             network: None,

@@ -26,6 +26,8 @@ pub struct Ask {
     pub pool: Option<PoolName>,
     /// These addresses and no others; one of a family at most, each of a family in `families`.
     pub addresses: Vec<IpAddr>,
+    /// Whether the container has these addresses already, by another ipam: a disabled pool gives them too.
+    pub adopt: bool,
     /// CNI network.
     pub network: Option<String>,
     /// Path of the network namespace.
@@ -147,7 +149,7 @@ impl State {
         let Some(pool) = self.pools.get(&name) else {
             return Err(AllocateError::NoPool { pool: name, by_namespace: ask.pool.is_none() });
         };
-        if pool.disabled {
+        if pool.disabled && !ask.adopt {
             return Err(AllocateError::Disabled(name));
         }
         match ask.families.iter().find(|family| !pool.has(**family)) {

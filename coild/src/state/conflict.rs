@@ -110,6 +110,7 @@ mod tests {
             pod: text("db-0"),
             families: vec![Family::V4],
             choice,
+            adopt: false,
             pool: None,
             addresses: Vec::new(),
             network: Some("pods".to_owned()),

@@ -67,6 +67,7 @@ fn ask(container: u8, families: Vec<Family>, addresses: Vec<IpAddr>) -> Ask {
         pod: text("pod"),
         families,
         choice: None,
+        adopt: false,
         pool: None,
         addresses,
         network: Some("net".to_owned()),

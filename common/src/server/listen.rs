@@ -24,6 +24,28 @@ pub enum Bind {
     },
     /// A TCP port; port 0 takes any free one.
     Tcp(SocketAddr),
+    /// A unix socket that whoever started this process has made, and keeps: systemd.socket(5). Who connects while no
+    /// process serves it waits for the next one.
+    Inherited(Arc<std::os::unix::net::UnixListener>),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { path, .. } => path.display().fmt(f),
+            Self::Tcp(address) => address.fmt(f),
+            Self::Inherited(_) => f.write_str("the socket that this was started with"),
+        }
+    }
+}
+
+impl Bind {
+    /// The unix socket that this process was started with, if it was (`sd_listen_fds(3)`). To be called once, before there
+    /// are threads.
+    pub fn inherited() -> io::Result<Option<Self>> {
+        let listener = listenfd::ListenFd::from_env().take_unix_listener(0)?;
+        Ok(listener.map(|listener| Self::Inherited(Arc::new(listener))))
+    }
 }
 
 /// Why a server can't listen.
@@ -90,8 +112,8 @@ pub struct ClientCertificate(pub Arc<[u8]>);
 /// A socket that listens.
 #[derive(Debug)]
 pub enum Listener {
-    /// A unix socket, removed when the server is done.
-    Unix(UnixListener, PathBuf),
+    /// A unix socket, removed when the server is done if it has a path here.
+    Unix(UnixListener, Option<PathBuf>),
     /// A TCP port.
     Tcp(TcpListener),
     /// A TCP port on which only TLS is spoken.
@@ -103,19 +125,21 @@ impl Listener {
     /// Starts to listen. A unix socket that a dead process left behind is replaced; it appears at its path with
     /// its permissions already set.
     pub async fn bind(bind: &Bind) -> Result<Self, BindError> {
+        let failed = |source| BindError::Io { bind: bind.to_string(), source };
         match bind {
-            Bind::Tcp(address) => {
-                let failed = |source| BindError::Io { bind: address.to_string(), source };
-                Ok(Self::Tcp(TcpListener::bind(address).await.map_err(failed)?))
-            }
+            Bind::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await.map_err(failed)?)),
             Bind::Unix { path, mode, group } => {
                 if UnixStream::connect(path).await.is_ok() {
                     return Err(BindError::InUse(path.clone()));
                 }
                 let gid = group.as_deref().map(find_group).transpose()?;
-                let failed = |source| BindError::Io { bind: path.display().to_string(), source };
                 let listener = bind_unix(path, *mode, gid).map_err(failed)?;
-                Ok(Self::Unix(listener, path.clone()))
+                Ok(Self::Unix(listener, Some(path.clone())))
+            }
+            Bind::Inherited(listener) => {
+                let listener = listener.try_clone().map_err(failed)?;
+                listener.set_nonblocking(true).map_err(failed)?;
+                Ok(Self::Unix(UnixListener::from_std(listener).map_err(failed)?, None))
             }
         }
     }
@@ -142,7 +166,7 @@ impl Listener {
 
     /// The path of a unix socket.
     pub(super) fn path(&self) -> Option<&Path> {
-        if let Self::Unix(_, path) = self { Some(path) } else { None }
+        if let Self::Unix(_, path) = self { path.as_deref() } else { None }
     }
 
     pub(super) async fn accept(&self) -> io::Result<Accepted> {

@@ -50,6 +50,9 @@ pub struct AllocateRequest {
     /// Ask for these addresses, one of a family at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
+    /// Whether the container has these addresses already, by another ipam: they are given of a disabled pool too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
     /// Name of the CNI network, so that garbage collection of one network leaves others alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,

@@ -20,7 +20,7 @@ pub(super) fn routes() -> Vec<Route> {
             .answers_with::<String>(text, "it does"),
         Route::get("/metrics", READ, metrics)
             .summary("Numbers for Prometheus")
-            .answers_with::<String>("text/plain; version=0.0.4", "the numbers"),
+            .answers_with::<String>(metrics::CONTENT_TYPE, "the numbers"),
     ]
 }
 
@@ -38,5 +38,5 @@ async fn readyz(State(context): State<Context>) -> Result<&'static str, ApiError
 /// `GET /metrics`
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     let text = metrics::render(context.store.as_ref()).await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }

@@ -93,7 +93,7 @@ fn live(node: &Coild, history: &History, round: usize) -> Result<()> {
     // The mirror writes, and blocks are released.
     let quiet = || -> Result<bool> {
         let metrics = node.http().get("/metrics")?.text();
-        Ok(metrics.lines().any(|line| line == "coild_mirror_lag_milliseconds 0"))
+        Ok(metrics.lines().any(|line| line == "coild_mirror_lag_seconds 0.0"))
     };
     let ended = || node.http().get("/healthz").is_err();
     wait_until("the mirror to agree", READY, || Ok(ended() || quiet()?))

@@ -127,7 +127,7 @@ fn start() -> (TempDir, PathBuf) {
             let args = args.map(Into::into).into_iter().chain([listening.into_os_string()]);
             let matches = NodeConfig::augment_args(Command::new("coild")).get_matches_from(args);
             let config = NodeConfig::from_arg_matches(&matches).expect("flags");
-            let daemon = Daemon { config, data_dir, listen: None, store: Arc::new(store) };
+            let daemon = Daemon { config, data_dir, inherited: None, listen: None, store: Arc::new(store) };
             daemon.run(std::future::pending()).await.expect("it runs for ever");
         });
     });

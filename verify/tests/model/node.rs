@@ -41,6 +41,7 @@ pub(crate) fn ask(container: u8) -> Ask {
         families: vec![Family::V4],
         choice: None,
         pool: Some(PoolName::default_pool()),
+        adopt: false,
         addresses: Vec::new(),
         network: None,
         netns: None,

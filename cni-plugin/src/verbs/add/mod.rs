@@ -93,6 +93,7 @@ pub fn request(
         pool: config.pool.clone(),
         address,
         addresses,
+        adopt: false,
         network: Some(config.network.as_str().to_owned()),
         netns: target.netns.as_ref().and_then(|path| path.to_str()).map(str::to_owned),
         annotations: annotations(config, target),
