@@ -189,11 +189,26 @@ name!(
 );
 
 name!(
+    /// The id of a tenant's block: a UUID in lower case.
+    BlockId,
+    "block id",
+    max 36,
+    "a UUID in lower case",
+    pattern r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    like "01a1ff4f-de69-75d7-b160-dd3f860eadbd",
+    |text| {
+        let digits = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let lengths = text.split('-').map(str::len);
+        lengths.eq([8, 4, 4, 4, 12]) && text.split('-').all(digits)
+    }
+);
+
+name!(
     /// An id that somebody else gave to a network, an interface or a device: opaque text without control characters, at
-    /// most 255 bytes.
+    /// most 512 bytes, as an id of a container may have.
     OpaqueId,
     "id",
-    max 255,
+    max 512,
     "no control characters",
     pattern r"^[^\x00-\x1f\x7f-\x9f]+$",
     like "9c0a2f5e",
@@ -281,6 +296,23 @@ mod tests {
             assert_eq!(PodText::new(good).expect("valid").as_str(), good);
         }
         assert_eq!(PodText::new(""), Err(NameError::Empty { what: "pod namespace or name" }));
+    }
+
+    #[test]
+    fn block_ids() {
+        let good = "01a1ff4f-de69-75d7-b160-dd3f860eadbd";
+        assert!(BlockId::new(good).is_ok());
+        for bad in [
+            "",
+            "x",
+            &good.to_uppercase(),
+            &good.replace('-', ""),
+            &good.replace('d', "g"),
+            &good[1..],
+            "01a1ff4fde-69-75d7-b160-dd3f860eadbd",
+        ] {
+            assert!(BlockId::new(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why a use case does not do what it was asked. The texts say what to do next, in the words of coilctl.
 
-use common::ipam::{Family, PoolError, Range, SpaceError};
+use crate::melange::{BackingError, MelangeError};
+use common::ipam::{Family, PoolError, Range, SpaceError, TenantBlock};
 use common::name::{NodeName, PoolName, TenantId};
 use common::pool_id::Scoped;
 use common::store::StoreError;
@@ -90,6 +91,20 @@ pub enum Error {
         subnet: IpNet,
         /// Its subnets.
         has: Vec<IpNet>,
+    },
+    /// A block can't back a pool.
+    #[error("from_block: {0}")]
+    Backing(#[source] BackingError),
+    /// A use case of the tenants' blocks failed.
+    #[error(transparent)]
+    Tenant(MelangeError),
+    /// The pool has the addresses of a block.
+    #[error("pool {pool} has the addresses of block {block}, all of them and no others")]
+    Backed {
+        /// The pool.
+        pool: PoolName,
+        /// The block.
+        block: TenantBlock,
     },
     /// A pool keeps one subnet at least.
     #[error("{subnet} is the last subnet of pool {pool}; `coilctl pool delete {pool}` deletes the pool")]
@@ -183,6 +198,11 @@ pub enum Rule {
         /// The pool's subnets, or the one that is added.
         subnets: Vec<IpNet>,
     },
+    /// A pool has subnets of its own, or the addresses of a block.
+    #[error(
+        "from_block: a pool has the addresses of a block in the place of `subnets`, which must be left out"
+    )]
+    SubnetsOfBlock,
     /// The exclusions leave nothing to give.
     #[error("the exclusions leave no {family} address of subnet {subnet}")]
     NothingLeft {
@@ -191,6 +211,25 @@ pub enum Rule {
         /// Its family.
         family: Family,
     },
+}
+
+impl From<BackingError> for Error {
+    fn from(error: BackingError) -> Self {
+        match error {
+            BackingError::Case(error) => error.into(),
+            error => Self::Backing(error),
+        }
+    }
+}
+
+impl From<MelangeError> for Error {
+    fn from(error: MelangeError) -> Self {
+        match error {
+            MelangeError::Store(error) => Self::Store(error),
+            MelangeError::Record(error) => Self::Record(error),
+            error => Self::Tenant(error),
+        }
+    }
 }
 
 impl IsConflict for Error {

@@ -1,11 +1,11 @@
 //! Whose every range is. The ranges of all pools and public blocks are disjoint, so that the neighbours of a range tell
-//! whether it overlaps any of them.
+//! whether it overlaps any of them. A pool that a public block backs is not among them: its addresses are the block's.
 //!
 //! Every change of any of these addresses writes the key `plan`. What was read stays true as long as the revision of
 //! that key is the one from before the reading; so it is kept between requests, and the revision compared.
 
 use common::ipam::{Family, NamespacePool, Pool, Range, Span};
-use common::name::TenantId;
+use common::name::{PoolName, TenantId};
 use common::pool_id::{PoolId, Scoped};
 use common::store::record::melange::PublicBlock;
 use common::store::record::{self, Plan, RecordError};
@@ -71,21 +71,19 @@ impl AddressPlan {
             return Ok(cached);
         }
         let mut plan = Self { revision, rewinds, ranges: BTreeMap::new() };
+        for entry in list_all(store, &keys::melange::public_blocks()).await?.items {
+            let PublicBlock { cidr, tenant, .. } = record::decode(&entry.key, &entry.value)?;
+            plan.add_block(&tenant, cidr);
+        }
         for entry in list_all(store, &keys::pools()).await?.items {
             let Some(name) = keys::parse_pool(&entry.key) else { continue };
             let pool: Pool = record::decode(&entry.key, &entry.value)?;
-            for subnet in pool.subnets {
-                plan.put(Range::of_net(subnet), Owner::Pool(name.clone().into()), subnet.to_string());
-            }
+            plan.add_pool(&name, &pool);
         }
         for entry in list_all(store, &keys::namespace_pools()).await?.items {
             let Some(id) = keys::parse_namespace_pool(&entry.key) else { continue };
             let pool: NamespacePool = record::decode(&entry.key, &entry.value)?;
             plan.add(&id, &pool.span);
-        }
-        for entry in list_all(store, &keys::melange::public_blocks()).await?.items {
-            let PublicBlock { cidr, tenant, .. } = record::decode(&entry.key, &entry.value)?;
-            plan.add_block(&tenant, cidr);
         }
         Ok(plan)
     }
@@ -100,6 +98,17 @@ impl AddressPlan {
                 Err(Taken { range: shown.clone(), owner: owner.clone() })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Adds a pool, after the public blocks.
+    fn add_pool(&mut self, name: &PoolName, pool: &Pool) {
+        for subnet in &pool.subnets {
+            let range = Range::of_net(*subnet);
+            let is_the_blocks = pool.from_block.is_some() && self.must_be_free(range).is_err();
+            if !is_the_blocks {
+                self.put(range, Owner::Pool(name.clone().into()), subnet.to_string());
+            }
         }
     }
 
@@ -183,5 +192,31 @@ mod tests {
         }
         plan.remove(span("10.0.0.5", "10.0.0.9").range());
         assert!(plan.must_be_free(span("10.0.0.1", "10.0.0.19").range()).is_ok());
+    }
+
+    #[test]
+    fn a_public_block_stands_for_the_pools_that_it_backs() {
+        let tenant = TenantId::new("t").expect("tenant");
+        let net = |text: &str| -> IpNet { text.parse().expect("net") };
+        let pool = |cidr: &str| Pool {
+            from_block: format!("t/{}", uuid::Uuid::nil()).parse().ok(),
+            ..Pool::of_subnets(vec![net(cidr)])
+        };
+        let name = |text: &str| PoolName::new(text).expect("name");
+        let mut plan = AddressPlan::default();
+        plan.add_block(&tenant, net("203.0.113.0/24"));
+        plan.add_pool(&name("whole"), &pool("203.0.113.0/24"));
+        plan.add_pool(&name("part"), &pool("203.0.113.16/28"));
+        plan.add_pool(&name("private"), &pool("10.0.0.0/24"));
+        for (cidr, owner) in [
+            ("203.0.113.64/28", "a public block of tenant t"),
+            ("203.0.113.0/24", "a public block of tenant t"),
+            ("10.0.0.0/8", "pool private"),
+        ] {
+            let taken = plan.must_be_free(Range::of_net(net(cidr))).expect_err("taken");
+            assert_eq!(taken.owner.to_string(), owner, "{cidr}");
+        }
+        plan.remove(Range::of_net(net("203.0.113.0/24")));
+        assert!(plan.must_be_free(Range::of_net(net("203.0.113.0/24"))).is_ok());
     }
 }

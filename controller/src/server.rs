@@ -123,6 +123,7 @@ async fn serve_with(
     tokio::select! {
         _ = serve => {}
         () = melange.keep_purging() => {}
+        () = melange.keep_following_pods() => {}
     }
 }
 

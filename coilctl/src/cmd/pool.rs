@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::table::{Table, count, percent};
 use clap::{Args, Subcommand, ValueEnum};
-use common::ipam::{self, BlockGateway, Family};
+use common::ipam::{self, BlockGateway, Family, TenantBlock};
 use common::name::PoolName;
 use common::wire::admin::{AddSubnet, CreatePool, PoolView, RemoveSubnet};
 use hyper::Method;
@@ -52,15 +52,25 @@ pub(crate) struct Name {
 #[command(
     after_help = "Examples:\n  coilctl pool create default --subnet 10.64.0.0/16 --subnet fd00:64::/64\n  coilctl pool create \
                         team-a --subnet 10.65.0.0/20 --block-size 26 --exclude 10.65.0.0/30\n  coilctl pool create bridged \
-                        --subnet 10.66.0.0/16 --block-gateway first\n\nBlock sizes can't be changed later, and no two pools may \
+                        --subnet 10.66.0.0/16 --block-gateway first\n  coilctl pool create acme --from-block \
+                        acme/01a1ff4f-de69-75d7-b160-dd3f860eadbd\n\nBlock sizes can't be changed later, and no two pools may \
                         share an address."
 )]
 pub(crate) struct Create {
     /// Name of the pool: lower-case letters, digits, `-`, `_`, `.`
     pool: PoolName,
     /// A subnet in CIDR form, IPv4 or IPv6; may be repeated
-    #[arg(long = "subnet", value_name = "CIDR", required = true, value_delimiter = ',')]
+    #[arg(
+        long = "subnet",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        required_unless_present = "from_block",
+        conflicts_with = "from_block"
+    )]
     subnets: Vec<IpNet>,
+    /// Have the addresses of a tenant's block, in the place of subnets; the tenant sees which pods hold them
+    #[arg(long, value_name = "TENANT/BLOCK")]
+    from_block: Option<TenantBlock>,
     /// Prefix length of an IPv4 block, the unit that a node leases: 28 is 16 addresses
     #[arg(long, value_name = "LENGTH", default_value_t = ipam::Pool::BLOCK_SIZE)]
     block_size: u8,
@@ -167,6 +177,7 @@ impl Create {
         let body = CreatePool {
             name: self.pool,
             subnets: self.subnets,
+            from_block: self.from_block,
             block_size: self.block_size,
             block_size_v6: self.block_size_v6,
             exclude: self.exclude,
@@ -195,7 +206,7 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
                 table.row(vec![
                     view.name.to_string(),
                     usage.family.to_string(),
-                    subnets(view, usage.family),
+                    subnets(view, usage.family) + &tenant(view),
                     format!("/{}", block_size(view, usage.family)),
                     count(usage.blocks),
                     count(usage.leased),
@@ -217,6 +228,9 @@ fn show(out: &mut dyn Write, view: &PoolView) -> io::Result<()> {
     };
     writeln!(out, "Gateway:   {gateway}")?;
     writeln!(out, "Subnets:   {}", join(&view.pool.subnets))?;
+    if let Some(block) = &view.pool.from_block {
+        writeln!(out, "From:      block {block}")?;
+    }
     writeln!(out, "Excluded:  {}", join(&view.pool.exclude))?;
     writeln!(out)?;
     let mut table = Table::new(&["FAMILY", "BLOCK", ">BLOCKS", ">LEASED", ">USE", ">ADDRESSES HELD"]);
@@ -267,6 +281,11 @@ fn subnets(view: &PoolView, family: Family) -> String {
         0..=SHOWN => join(&of_family),
         many => format!("{} and {} more", join(&of_family[..SHOWN]), many - SHOWN),
     }
+}
+
+/// Whose they are, if it is a tenant's block that backs the pool.
+fn tenant(view: &PoolView) -> String {
+    view.pool.from_block.as_ref().map_or_else(String::new, |block| format!(" of {}", block.tenant))
 }
 
 fn join(nets: &[IpNet]) -> String {

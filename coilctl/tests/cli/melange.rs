@@ -58,6 +58,40 @@ fn from_create_to_delete() {
 }
 
 #[test]
+fn a_pool_of_a_tenants_block() {
+    let controller = Controller::start();
+    let block = id(&controller.json("melange block create acme --cidr 10.1.0.0/24"));
+    let told = controller.ok(&format!("pool create pods --from-block acme/{block}"));
+    assert_eq!(told, "pool pods created: 16 ipv4 blocks (/28) in 10.1.0.0/24\n");
+    assert!(controller.ok("pool list").contains("  10.1.0.0/24 of acme  "));
+    let shown = controller.ok("pool show pods");
+    assert!(shown.contains(&format!("From:      block acme/{block}\n")), "{shown}");
+    assert!(shown.contains("Excluded:  10.1.0.1/32, 10.1.0.255/32\n"), "{shown}");
+    controller.lease("node-a", "pods", "10.1.0.16", &[1, 2]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while controller.json("melange address allocated acme").as_array().map(Vec::len) != Some(2) {
+        assert!(std::time::Instant::now() < deadline, "the pods are not seen");
+    }
+    let list = controller.ok(&format!("melange address allocated acme --device {}", "02".repeat(32)));
+    assert!(list.contains("10.1.0.18") && list.contains("eth0") && list.lines().count() == 2, "{list}");
+    for (code, line, reason) in [
+        (1, format!("melange address allocate acme {block}"), "backs pool pods"),
+        (1, format!("pool create other --from-block acme/{block}"), "from_block: block"),
+        (1, "pool add-subnet pods 10.2.0.0/24".to_owned(), "has the addresses of block acme/"),
+        (2, "pool create other --from-block acme".to_owned(), "it must be TENANT/BLOCK"),
+        (
+            2,
+            format!("pool create other --subnet 10.2.0.0/24 --from-block acme/{block}"),
+            "cannot be used with",
+        ),
+        (2, "pool create other".to_owned(), "required"),
+    ] {
+        let told = controller.fails(code, &line);
+        assert!(told.contains(reason), "{line}: {told}");
+    }
+}
+
+#[test]
 fn what_is_refused() {
     let controller = Controller::start();
     for (code, line, reason) in [

@@ -27,4 +27,4 @@ pub use block::{Block, TakeError, rested};
 pub use pool::{BlockGateway, Pool, PoolError};
 pub use search::{Search, Step};
 pub use space::{Space, SpaceError, UnitRun};
-pub use tenant_block::{BlockType, Forbidden};
+pub use tenant_block::{BlockType, Forbidden, TenantBlock};

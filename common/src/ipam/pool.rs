@@ -2,6 +2,7 @@
 
 use super::addr::{Family, Range, Unit};
 use super::space::{Space, SpaceError};
+use super::tenant_block::TenantBlock;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,7 @@ pub enum PoolError {
         size: u8,
     },
     /// A pool needs a subnet.
-    #[error("the pool has no subnet")]
+    #[error("the pool has no subnet; `subnets` must name one at least")]
     NoSubnet,
 }
 
@@ -80,6 +81,9 @@ pub struct Pool {
     /// A disabled pool gives nothing new; what is held stays held.
     #[serde(default)]
     pub disabled: bool,
+    /// The tenant's block of which its addresses are: its only subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_block: Option<TenantBlock>,
 }
 
 fn default_block_size() -> u8 {
@@ -105,6 +109,7 @@ impl Pool {
             exclude: Vec::new(),
             block_gateway: BlockGateway::None,
             disabled: false,
+            from_block: None,
         }
     }
 

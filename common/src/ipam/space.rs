@@ -249,7 +249,8 @@ fn offset(distance: u128) -> u32 {
     u32::try_from(distance).unwrap_or(u32::MAX)
 }
 
-fn normalise(ranges: &[Range]) -> Vec<(u128, u128)> {
+/// Ranges in order, joined where they overlap or touch.
+pub(super) fn normalise(ranges: &[Range]) -> Vec<(u128, u128)> {
     let mut pairs: Vec<_> = ranges.iter().map(|range| (range.first(), range.last())).collect();
     pairs.sort_unstable();
     merge(pairs.into_iter())

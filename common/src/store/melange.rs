@@ -52,7 +52,7 @@ fn lists(record: &Address) -> Vec<List<'_>> {
     if let Some(device) = &record.device {
         lists.extend([List::Device(device), List::TenantDevice(&record.tenant, device)]);
     }
-    lists.extend(record.interface.as_ref().map(List::Interface));
+    lists.extend(record.plug().map(List::Interface));
     lists
 }
 

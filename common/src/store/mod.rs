@@ -169,6 +169,14 @@ impl Txn {
         self
     }
 
+    /// What both do, all or nothing.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.compares.extend(other.compares);
+        self.ops.extend(other.ops);
+        self
+    }
+
     /// Checks what every store asks of a transaction, whatever it holds: the limits, and that no key is
     /// written twice.
     pub(crate) fn check(&self) -> Result<(), StoreError> {

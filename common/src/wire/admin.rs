@@ -19,7 +19,7 @@
 //! Lists are paged: `limit` (default 500, at most 5,000) and `continue`, the token that the page before gave.
 //! A failure is [`Failure`].
 
-use crate::ipam::{BlockGateway, Family, Pool};
+use crate::ipam::{BlockGateway, Family, Pool, TenantBlock};
 use crate::name::{NodeName, PodText, PoolName};
 use crate::pool_id::PoolId;
 use crate::wire::node::Attachment;
@@ -56,9 +56,13 @@ pub struct Failure {
 pub struct CreatePool {
     /// The pool's name.
     pub name: PoolName,
-    /// The subnets, of both families, without overlap.
+    /// The subnets, of both families, without overlap; none if there is `from_block`.
+    #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::openapi::Cidr>))]
     pub subnets: Vec<IpNet>,
+    /// The tenant's block of which the addresses are, in the place of `subnets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_block: Option<TenantBlock>,
     /// Prefix length of an IPv4 block; 28 unless given.
     #[serde(default = "block_size")]
     pub block_size: u8,
@@ -95,6 +99,7 @@ impl CreatePool {
             exclude: self.exclude,
             block_gateway: self.block_gateway,
             disabled: self.disabled,
+            from_block: self.from_block,
         };
         (self.name, pool)
     }

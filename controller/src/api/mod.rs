@@ -30,7 +30,7 @@ use crate::auth::{Authentication, Unauthenticated};
 use crate::error::Error;
 use crate::ip_pools::{IpPoolError, IpPools};
 use crate::lastbackend::Platform;
-use crate::melange::{Melange, Settings};
+use crate::melange::{BackingError, Melange, Settings};
 use crate::plan::PlanCache;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -181,7 +181,10 @@ impl ApiError {
 
 fn status_of(error: &Error) -> StatusCode {
     match error {
-        Error::InvalidPool(_) | Error::Refused(_) | Error::BadToken => StatusCode::BAD_REQUEST,
+        Error::InvalidPool(_)
+        | Error::Refused(_)
+        | Error::Backing(BackingError::Unknown(_) | BackingError::TooMuchForbidden { .. })
+        | Error::BadToken => StatusCode::BAD_REQUEST,
         Error::UnknownPool(_)
         | Error::UnknownSubnet { .. }
         | Error::UnknownNode(_)
@@ -192,6 +195,14 @@ fn status_of(error: &Error) -> StatusCode {
         | Error::OverlapsNamespacePool { .. }
         | Error::OverlapsPublicBlock { .. }
         | Error::SubnetExists { .. }
+        | Error::Backing(
+            BackingError::HasSubnets(_)
+            | BackingError::HasAddresses(_)
+            | BackingError::Backs { .. }
+            | BackingError::Case(_),
+        )
+        | Error::Backed { .. }
+        | Error::Tenant(_)
         | Error::LastSubnet { .. }
         | Error::InUse { .. }
         | Error::NodeAlive { .. }

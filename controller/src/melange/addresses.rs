@@ -83,6 +83,7 @@ impl Melange {
     /// Deallocates an address, unless that was done already.
     pub(super) async fn try_deallocate(&self, who: &Caller, place: Place) -> Result<(), MelangeError> {
         let StoredAddress { entry, record, .. } = self.address(place).await?;
+        must_not_be_a_pods(place, &record)?;
         if record.freed.is_some() {
             return Ok(());
         }
@@ -119,18 +120,14 @@ impl Melange {
         place: Place,
     ) -> Result<IpAddressView, MelangeError> {
         let StoredAddress { entry, record, .. } = self.address(place).await?;
+        must_not_be_a_pods(place, &record)?;
         if record.freed.is_none() {
             return Ok(view::address(place, &record));
         }
         let network = self.block(tenant, place.block).await?.block.network;
         let (txn, interface) = self.plug_again(&record, network.as_ref()).await?;
         let after = Address { freed: None, updated: now_millis(), interface, ..record.clone() };
-        let restored = restore(place, &entry, &record, &after);
-        let txn = Txn {
-            compares: [txn.compares, restored.compares].concat(),
-            ops: [txn.ops, restored.ops].concat(),
-        };
-        self.store.txn(txn).await?;
+        self.store.txn(txn.and(restore(place, &entry, &record, &after))).await?;
         let what = format!("melange address {} of block {}: restored", place.address, place.block);
         audit::changed(who, &what, &record, &after);
         Ok(view::address(place, &after))
@@ -157,6 +154,17 @@ impl Melange {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What pods hold is for their nodes to give and to take.
+fn must_not_be_a_pods(place: Place, record: &Address) -> Result<(), MelangeError> {
+    if !record.pod {
+        return Ok(());
+    }
+    let container = record.device.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text =
+        format!("address {} is held by the pod of container {container}, and goes with it", place.address);
+    Err(MelangeError::Unprocessable(text))
 }
 
 impl Page<StoredAddress> {

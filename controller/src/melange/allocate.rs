@@ -97,6 +97,7 @@ impl Melange {
                 created: now,
                 updated: now,
                 freed: None,
+                pod: false,
             };
             txn = give(choice.guard(txn), choice.place(), &record);
             given.push((choice.place(), record));

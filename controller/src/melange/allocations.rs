@@ -132,13 +132,16 @@ impl Melange {
         if !wanted.is_empty() {
             return Ok(choices);
         }
+        // Those that back a pool give theirs to pods.
+        let givers = leaves.iter().filter(|block| block.block.pool.is_none());
+        let givers: Vec<&StoredBlock> = givers.copied().collect();
         for family in Family::BOTH {
-            let of_family = leaves.iter().filter(|block| Family::of(block.block.cidr.addr()) == family);
+            let of_family = givers.iter().filter(|block| Family::of(block.block.cidr.addr()) == family);
             let of_family: Vec<StoredBlock> = of_family.map(|block| (*block).clone()).collect();
             choices.extend(self.first_free(of_family, holder).await?);
         }
         if choices.is_empty() {
-            let text = "all blocks of the network have subnets, which are in other networks".to_owned();
+            let text = "all blocks of the network have subnets in other networks, or back pools".to_owned();
             return Err(MelangeError::Unprocessable(text));
         }
         Ok(choices)

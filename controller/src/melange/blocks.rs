@@ -66,6 +66,7 @@ impl Melange {
                 dns2: body.dns2.or(self.settings.dns2),
                 ancestors: Vec::new(),
                 subnets: 0,
+                pool: None,
                 created: now,
                 updated: now,
             };

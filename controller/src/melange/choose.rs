@@ -7,7 +7,7 @@ use common::ipam::tenant_block::broadcast;
 use common::ipam::{Family, Forbidden, Space, Unit};
 use common::store::keys::melange as keys;
 use common::store::leases::FreeUnits;
-use common::store::melange::{Place, unchanged};
+use common::store::melange::Place;
 use common::store::{Revision, Txn};
 use common::wire::melange::expanded;
 use std::net::IpAddr;
@@ -30,11 +30,7 @@ impl Choice {
 
     /// Adds to a transaction that block and policy are as they were read.
     pub(super) fn guard(&self, txn: Txn) -> Txn {
-        let txn = unchanged(txn, self.block.key(), self.block.revision);
-        match &self.block.block.policy {
-            Some(policy) => unchanged(txn, keys::policy(&policy.tenant, policy.id), self.policy),
-            None => txn,
-        }
+        self.block.guard(txn, self.policy)
     }
 }
 
@@ -51,6 +47,7 @@ impl Melange {
             let text = format!("block {cidr} has subnets, and gives no addresses itself");
             return Err(MelangeError::Unprocessable(text));
         }
+        block.must_back_nothing("its addresses are given to pods")?;
         let (forbidden, policy) = self.forbidden_in(&block.block).await?;
         let address = if let Some(address) = wanted {
             self.specific(&block, &forbidden, address).await?

@@ -13,13 +13,15 @@ use common::ipam::{BlockType, Range};
 use common::name::TenantId;
 use common::store::keys::melange as keys;
 use common::store::melange::{Place, unchanged};
-use common::store::record::melange::{Block, Subnet};
+use common::store::record::melange::{Address, Block, Owned, Subnet};
 use common::store::retry::{Attempts, seed};
-use common::store::{Compare, Op, Txn, record};
+use common::store::{Compare, Op, Txn, list_all, record};
 use std::future::Future;
 use std::pin::Pin;
 use uuid::Uuid;
 
+/// What has to be done with a block that backs a pool.
+const POOL_FIRST: &str = "the pool must be deleted first";
 /// How many things are read and removed at once.
 const BATCH: usize = 100;
 
@@ -47,6 +49,7 @@ impl Melange {
             let mut attempts = Attempts::new(seed(id));
             loop {
                 let before = self.block(tenant, id).await?;
+                self.must_be_deletable(&before).await?;
                 self.empty(id).await?;
                 // Emptying it has written it, if it had subnets.
                 let block = self.block(tenant, id).await?;
@@ -56,6 +59,26 @@ impl Melange {
                 }
             }
         })
+    }
+
+    /// Refuses if the block or a subnet of it backs a pool. What comes to back one from now on is not deleted either, but
+    /// what lies beside it may be.
+    async fn must_be_deletable(&self, block: &StoredBlock) -> Result<(), MelangeError> {
+        let mut blocks = vec![block.clone()];
+        while let Some(block) = blocks.pop() {
+            block.must_back_nothing(POOL_FIRST)?;
+            if block.block.subnets > 0 {
+                let entries = list_all(self.store.as_ref(), &keys::subnets(block.id)).await?.items;
+                let named = entries.iter().filter_map(|entry| Some((keys::parse_id(&entry.key)?, entry)));
+                let owned = named.map(|(id, entry)| {
+                    let Subnet { tenant, .. } = record::decode(&entry.key, &entry.value)?;
+                    Ok(Owned { tenant, id })
+                });
+                let owned: Vec<Owned> = owned.collect::<Result<_, MelangeError>>()?;
+                blocks.extend(self.blocks_of(&owned).await?);
+            }
+        }
+        Ok(())
     }
 
     /// Removes all that is in a block.
@@ -75,15 +98,7 @@ impl Melange {
                 }
             }
         }
-        loop {
-            let addresses = store.list_keys(&keys::addresses(id), BATCH).await?.items;
-            if addresses.is_empty() {
-                break;
-            }
-            let places = addresses.iter().filter_map(|key| keys::parse_address(key));
-            let places = places.map(|address| Place { block: id, address });
-            read_all(places.map(|place| self.remove_if(place, None))).await?;
-        }
+        self.remove_addresses(id, |record| !record.pod).await?;
         loop {
             let routes = store.list_keys(&keys::routes(id), BATCH).await?.items;
             if routes.is_empty() {
@@ -93,8 +108,29 @@ impl Melange {
         }
     }
 
+    /// Removes those addresses of a block.
+    pub(super) async fn remove_addresses(
+        &self,
+        id: Uuid,
+        which: impl Fn(&Address) -> bool + Copy + Send + Sync,
+    ) -> Result<(), MelangeError> {
+        let mut range = keys::addresses(id);
+        loop {
+            let page = self.store.list_keys(&range, BATCH).await?;
+            let places = page.items.iter().filter_map(|key| keys::parse_address(key));
+            let places = places.map(|address| Place { block: id, address });
+            read_all(places.map(|place| self.remove_if(place, which))).await?;
+            match page.items.last().filter(|_| page.more) {
+                Some(last) => range = range.after(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// Deletes a block that has nothing in it.
     async fn delete_empty(&self, stored: &StoredBlock) -> Result<(), MelangeError> {
+        // A pool may have come since that was asked first.
+        stored.must_back_nothing(POOL_FIRST)?;
         let StoredBlock { tenant, id, block, revision, .. } = stored;
         let contents = [keys::subnets(*id), keys::addresses(*id), keys::routes(*id)];
         let unchanged_block = unchanged(Txn::new(), stored.key(), *revision);

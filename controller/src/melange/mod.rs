@@ -6,18 +6,20 @@
 //! * [`allocate`], [`choose`], [`cursor`], [`generate`]: which address somebody gets, and that it is given
 //! * [`addresses`], [`interfaces`], [`allocations`]: addresses that are held, and what holds them
 //! * [`nat`]: which addresses stand for each other
+//! * [`backing`], [`pods`]: blocks that back pools, and what pods have of them
 //! * [`purge`]: deallocated addresses can be given again when their days are over
 //! * [`read`], [`view`]: what is read of the store, and how it is shown
 //!
 //! Invariants: an address of a block has one key, made only if it is absent, so that it has one holder. Public blocks
 //! that are no subnets share the address plan with all pools; a subnet lies in its block and overlaps no other one of
-//! it; a block with subnets has no addresses. What is read for a decision is compared by the transaction that carries
-//! it out: the record of the block, which is written when a subnet is made, and that of its policy, which is written
-//! with each of the policy's ranges and octets.
+//! it; a block with subnets has no addresses; of a block that backs a pool, only pods have addresses. What is read for a
+//! decision is compared by the transaction that carries it out: the record of the block, which is written when a subnet is
+//! made, and that of its policy, which is written with each of the policy's ranges and octets.
 
 mod addresses;
 mod allocate;
 mod allocations;
+pub(crate) mod backing;
 mod blocks;
 mod choose;
 mod cursor;
@@ -27,6 +29,7 @@ mod generate;
 mod interfaces;
 mod nat;
 mod networks;
+mod pods;
 mod policies;
 mod purge;
 mod read;
@@ -36,6 +39,7 @@ mod subnets;
 mod usage;
 mod view;
 
+pub use backing::BackingError;
 pub use error::{Kind, MelangeError};
 pub use generate::Generator;
 pub use purge::INTERVAL as PURGE_INTERVAL;

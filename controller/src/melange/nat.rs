@@ -10,7 +10,7 @@ use common::store::keys::melange::{self as keys, Side};
 use common::store::melange::{Joined, Place, join, part};
 use common::store::record::melange::Nat;
 use common::store::retry::{Attempts, seed};
-use common::store::{Compare, StoreError, Txn};
+use common::store::{Compare, Store, StoreError, Txn, record};
 use common::wire::melange::{IpAddressView, NatAddress};
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -94,7 +94,7 @@ impl Melange {
         let own = self.nat_address(who, Action::Change, block, address).await?;
         let other: Option<IpAddr> =
             other.map(str::parse).transpose().map_err(|_| MelangeError::NotFound(Kind::Address))?;
-        let parted = self.part_all(own.place, side, other).await?;
+        let parted = part_all(self.store.as_ref(), own.place, side, other).await?;
         if parted.is_empty() && other.is_some() {
             return Err(MelangeError::NotFound(Kind::Address));
         }
@@ -102,33 +102,6 @@ impl Melange {
             audit::changed(who, &format!("melange address {}: NAT removed", own.place.address), &parted, &());
         }
         Ok(())
-    }
-
-    /// Parts an address from those on a side, all or those that are one address. Answers which.
-    pub(super) async fn part_all(
-        &self,
-        own: Place,
-        side: Side,
-        only: Option<IpAddr>,
-    ) -> Result<Vec<Nat>, MelangeError> {
-        let mut parted = Vec::new();
-        let mut page = PageRequest { limit: BATCH, marker: None };
-        loop {
-            let found = self.page::<Nat>(keys::nats(side, own.block, own.address), page).await?;
-            let items = found.items.into_iter();
-            let items: Vec<(Uuid, Nat)> =
-                items.filter(|(_, nat)| only.is_none_or(|only| nat.address == only)).collect();
-            if !items.is_empty() {
-                let txn =
-                    items.iter().fold(Txn::new(), |txn, (other, nat)| part(txn, side, own, *other, nat));
-                self.store.txn(txn).await?;
-                parted.extend(items.into_iter().map(|(_, nat)| nat));
-            }
-            match found.next {
-                Some(_) => page.marker = found.next,
-                None => return Ok(parted),
-            }
-        }
     }
 
     /// A block that the caller may do this to. The paths of NAT don't tell whose a block is.
@@ -191,16 +164,44 @@ impl Melange {
         }
         Err(StoreError::Conflict.into())
     }
+}
 
-    /// Parts an address from all others, before it is removed.
-    pub(super) async fn part_from_all(&self, place: Place) -> Result<(), MelangeError> {
-        for side in [Side::Global, Side::Local] {
-            let mut attempts = Attempts::new(seed(place.block));
-            while let Err(error) = self.part_all(place, side, None).await {
-                attempts.after(error).await?;
+/// Parts an address from all others, before it is removed.
+pub(super) async fn part_from_all(store: &dyn Store, place: Place) -> Result<(), MelangeError> {
+    for side in [Side::Global, Side::Local] {
+        let mut attempts = Attempts::new(seed(place.block));
+        while let Err(error) = part_all(store, place, side, None).await {
+            attempts.after(error).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Parts an address from those on a side, all or those that are one address. Answers which.
+async fn part_all(
+    store: &dyn Store,
+    own: Place,
+    side: Side,
+    only: Option<IpAddr>,
+) -> Result<Vec<Nat>, MelangeError> {
+    let (mut parted, mut range) = (Vec::new(), keys::nats(side, own.block, own.address));
+    loop {
+        let (page, mut txn) = (store.list(&range, BATCH).await?, Txn::new());
+        for entry in &page.items {
+            let Some(other) = keys::parse_id(&entry.key) else { continue };
+            let nat: Nat = record::decode(&entry.key, &entry.value)?;
+            if only.is_none_or(|only| nat.address == only) {
+                txn = part(txn, side, own, other, &nat);
+                parted.push(nat);
             }
         }
-        Ok(())
+        if !txn.ops.is_empty() {
+            store.txn(txn).await?;
+        }
+        match page.items.last().filter(|_| page.more) {
+            Some(last) => range = range.after(&last.key),
+            None => return Ok(parted),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! that makes the key `melange/purge` does the work, and the key goes by itself, so that a controller that ends in
 //! between holds nobody up. Every removal is a transaction of its own: what is left is done the next time.
 
+use super::nat::part_from_all;
 use super::read::StoredAddress;
 use super::{Melange, MelangeError};
 use crate::paging::read_all;
@@ -9,7 +10,7 @@ use common::clock::now_millis;
 use common::error::chain;
 use common::store::keys::melange as keys;
 use common::store::melange::{Place, remove};
-use common::store::record::melange::Mark;
+use common::store::record::melange::{Address, Mark};
 use common::store::retry::{Attempts, seed};
 use common::store::{Compare, Op, StoreError, Txn, record};
 use std::time::Duration;
@@ -59,7 +60,8 @@ impl Melange {
             let page = self.store.list_keys(&range, READ).await?;
             let places = page.items.iter().filter_map(|key| keys::parse_due(key));
             let places = places.map(|(block, address)| Place { block, address });
-            let outcomes = read_all(places.map(|place| self.remove_if(place, Some(until)))).await?;
+            let is_due = |record: &Address| record.freed.is_some_and(|freed| freed <= until);
+            let outcomes = read_all(places.map(|place| self.remove_if(place, is_due))).await?;
             removed += outcomes.into_iter().map(u64::from).sum::<u64>();
             match page.items.last().filter(|_| page.more) {
                 Some(last) => range = range.after(last),
@@ -68,35 +70,37 @@ impl Melange {
         }
     }
 
-    /// Removes an address if it is deallocated since that time or before, or whatever it is; answers whether it was
-    /// there.
+    /// Removes an address if it is one of those; answers whether it did.
     pub(super) async fn remove_if(
         &self,
         place: Place,
-        freed_until: Option<u64>,
+        is_one: impl Fn(&Address) -> bool + Send,
     ) -> Result<bool, MelangeError> {
         let mut attempts = Attempts::new(seed(place.block));
         loop {
-            match self.try_remove(place, freed_until).await {
+            match self.try_remove(place, &is_one).await {
                 Ok(removed) => return Ok(removed),
                 Err(error) => attempts.after(error).await?,
             }
         }
     }
 
-    async fn try_remove(&self, place: Place, freed_until: Option<u64>) -> Result<bool, MelangeError> {
+    async fn try_remove(
+        &self,
+        place: Place,
+        is_one: &(impl Fn(&Address) -> bool + Send),
+    ) -> Result<bool, MelangeError> {
         let StoredAddress { entry, record, .. } = match self.address(place).await {
             Err(MelangeError::NotFound(_)) => return Ok(false),
             found => found?,
         };
-        let is_due = |until| record.freed.is_some_and(|freed| freed <= until);
-        if !freed_until.is_none_or(is_due) {
+        if !is_one(&record) {
             return Ok(false);
         }
-        self.part_from_all(place).await?;
+        part_from_all(self.store.as_ref(), place).await?;
         let mut txn = remove(place, &entry, &record);
         if record.freed.is_none() {
-            txn = self.unplug(txn, record.interface.as_ref()).await?;
+            txn = self.unplug(txn, record.plug()).await?;
         }
         self.store.txn(txn).await?;
         Ok(true)

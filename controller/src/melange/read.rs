@@ -3,10 +3,10 @@
 use super::{Kind, Melange, MelangeError};
 use common::name::TenantId;
 use common::store::keys::melange::{self as keys, List};
-use common::store::melange::Place;
-use common::store::record;
+use common::store::melange::{Place, unchanged};
 use common::store::record::melange::{Address, Block, Listed, Owned, Owner};
-use common::store::{Entry, KeyRange, Revision, StoreError};
+use common::store::record::{self, RecordError};
+use common::store::{Entry, KeyRange, Revision, Store, StoreError, Txn};
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -52,10 +52,39 @@ impl StoredBlock {
         Owned { tenant: self.tenant.clone(), id: self.id }
     }
 
+    /// Adds to a transaction that the block is as it was read, and its policy as at that revision.
+    pub(super) fn guard(&self, txn: Txn, policy: Revision) -> Txn {
+        let txn = unchanged(txn, self.key(), self.revision);
+        match &self.block.policy {
+            Some(of) => unchanged(txn, keys::policy(&of.tenant, of.id), policy),
+            None => txn,
+        }
+    }
+
+    /// Refuses if the block backs a pool, for a reason that goes on from there.
+    pub(super) fn must_back_nothing(&self, reason: &str) -> Result<(), MelangeError> {
+        let Some(pool) = &self.block.pool else { return Ok(()) };
+        let text = format!("block {} backs pool {pool}: {reason}", self.block.cidr);
+        Err(MelangeError::Unprocessable(text))
+    }
+
+    /// Reads a block.
+    pub(super) async fn read(store: &dyn Store, tenant: &TenantId, id: Uuid) -> Result<Self, MelangeError> {
+        let entry = store.get(&keys::block(tenant, id)).await?;
+        Self::parse(tenant, id, &entry.ok_or(MelangeError::NotFound(Kind::Block))?)
+    }
+
     fn parse(tenant: &TenantId, id: Uuid, entry: &Entry) -> Result<Self, MelangeError> {
         let block = record::decode(&entry.key, &entry.value)?;
         let (revision, since) = (entry.mod_revision, entry.create_revision);
         Ok(Self { tenant: tenant.clone(), id, block, revision, since })
+    }
+}
+
+impl StoredAddress {
+    pub(super) fn parse(place: Place, entry: Entry) -> Result<Self, RecordError> {
+        let record = record::decode(&entry.key, &entry.value)?;
+        Ok(Self { place, entry, record })
     }
 }
 
@@ -77,8 +106,7 @@ fn rest(range: KeyRange, page: PageRequest) -> KeyRange {
 
 impl Melange {
     pub(super) async fn block(&self, tenant: &TenantId, id: Uuid) -> Result<StoredBlock, MelangeError> {
-        let entry = self.store.get(&keys::block(tenant, id)).await?;
-        StoredBlock::parse(tenant, id, &entry.ok_or(MelangeError::NotFound(Kind::Block))?)
+        StoredBlock::read(self.store.as_ref(), tenant, id).await
     }
 
     /// A block, whoever has it.

@@ -12,7 +12,7 @@ use common::store::keys::melange as keys;
 use common::store::melange::unchanged;
 use common::store::record::melange::{Block, IpOctet, IpRange, Owned};
 use common::store::retry::{Attempts, seed};
-use common::store::{Entry, KeyRange, Op, Revision, Txn, list_all, record};
+use common::store::{Entry, KeyRange, Op, Revision, Store, Txn, list_all, record};
 use common::wire::melange::{
     CreateIpOctet, CreateIpRange, IpOctetView, IpRangeView, UpdateIpOctet, UpdateIpRange,
 };
@@ -262,15 +262,7 @@ impl Melange {
         if let Some((_, forbidden)) = known.filter(|(as_of, _)| *as_of == revision) {
             return Ok((forbidden, revision));
         }
-        let mut forbidden = Forbidden::default();
-        for entry in list_all(store, &keys::ranges(policy.id)).await?.items {
-            let IpRange { offset, length, .. } = record::decode(&entry.key, &entry.value)?;
-            forbidden.ranges.push((offset, length));
-        }
-        for entry in list_all(store, &keys::octets(policy.id)).await?.items {
-            forbidden.octets.push(record::decode::<IpOctet>(&entry.key, &entry.value)?.octet);
-        }
-        let forbidden = Arc::new(forbidden);
+        let forbidden = Arc::new(read(store, policy.id).await?);
         let mut known = self.policies.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN {
             known.clear();
@@ -278,6 +270,30 @@ impl Melange {
         known.insert(policy.id, (revision, Arc::clone(&forbidden)));
         Ok((forbidden, revision))
     }
+}
+
+/// What a block's policy forbids, and the revision of its record, as they are in the store.
+pub(super) async fn forbidden_by(
+    store: &dyn Store,
+    policy: Option<&Owned>,
+) -> Result<(Forbidden, Revision), MelangeError> {
+    let Some(policy) = policy else { return Ok(Default::default()) };
+    match store.get(&keys::policy(&policy.tenant, policy.id)).await? {
+        Some(entry) => Ok((read(store, policy.id).await?, entry.mod_revision)),
+        None => Ok(Default::default()),
+    }
+}
+
+async fn read(store: &dyn Store, policy: Uuid) -> Result<Forbidden, MelangeError> {
+    let mut forbidden = Forbidden::default();
+    for entry in list_all(store, &keys::ranges(policy)).await?.items {
+        let IpRange { offset, length, .. } = record::decode(&entry.key, &entry.value)?;
+        forbidden.ranges.push((offset, length));
+    }
+    for entry in list_all(store, &keys::octets(policy)).await?.items {
+        forbidden.octets.push(record::decode::<IpOctet>(&entry.key, &entry.value)?.octet);
+    }
+    Ok(forbidden)
 }
 
 fn key<R: Rule>(policy: Uuid, rule: Uuid) -> String {

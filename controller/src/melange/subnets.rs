@@ -63,6 +63,7 @@ impl Melange {
         body: &CreateSubnet,
     ) -> Result<StoredBlock, MelangeError> {
         let parent = self.block(tenant, parent).await?;
+        parent.must_back_nothing("it can't have subnets")?;
         let owner = body.tenant_id.as_ref().unwrap_or(tenant);
         let policy = self.policy_of(&[owner, tenant], body.policy_id.as_deref()).await?;
         let cidr = body.cidr.trunc();
@@ -79,6 +80,7 @@ impl Melange {
             dns2: self.settings.dns2,
             ancestors,
             subnets: 0,
+            pool: None,
             created: now,
             updated: now,
         };

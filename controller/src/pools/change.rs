@@ -2,12 +2,15 @@
 //!
 //! Invariant: the subnets of all pools are disjoint. Every change of any pool's subnets writes `plan`, and every
 //! one that adds addresses compares it, so that of two changes at the same instant one sees the other. Nodes
-//! compare a pool's revision when they lease a block of it, so that a lease never meets a change of its pool.
+//! compare a pool's revision when they lease a block of it, so that a lease never meets a change of its pool. A pool that
+//! a tenant's block backs is made and deleted together with what the block's record says of it.
 
 use super::{Stored, all, get, rules, usage, view};
 use crate::audit;
 use crate::auth::Caller;
-use crate::error::Error;
+use crate::error::{Error, Rule};
+use crate::melange::BackingError;
+use crate::melange::backing::{self, Backing};
 use common::ipam::{Family, NamespacePool, Pool, Range, Unit, UnitRun};
 use common::name::{NodeName, PoolName};
 use common::store::record::melange::PublicBlock;
@@ -37,6 +40,7 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Create(Pool { from_block: Some(block), .. }) => write!(f, "created from block {block}"),
             Self::Create(pool) => {
                 let subnets: Vec<String> = pool.subnets.iter().map(IpNet::to_string).collect();
                 write!(f, "created with {}", subnets.join(", "))
@@ -94,7 +98,9 @@ async fn attempt(store: &dyn Store, name: &PoolName, change: &Change) -> Result<
 }
 
 async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Changed, Error> {
-    rules::validate(pool)?;
+    let mut pool = pool.clone();
+    let backing = backed(store, &mut pool).await?;
+    rules::validate(&pool)?;
     let plan = revision_of_plan(store).await?;
     if store.get(&keys::pool(name)).await?.is_some() {
         return Err(Error::PoolExists(name.clone()));
@@ -102,14 +108,44 @@ async fn create(store: &dyn Store, name: &PoolName, pool: &Pool) -> Result<Chang
     let others = all(store).await?;
     rules::no_overlap(&pool.subnets, others.iter().map(|other| (&other.name, &other.pool)))?;
     no_namespace_pool(store, &pool.subnets).await?;
-    no_public_block(store, &pool.subnets).await?;
+    no_public_block(store, &pool.subnets, backing.as_ref()).await?;
     let txn = Txn::new()
         .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
         .when(Compare::Absent(keys::pool(name)))
-        .then(Op::Put(keys::pool(name), record::encode(pool)))
+        .then(Op::Put(keys::pool(name), record::encode(&pool)))
         .then(put_plan());
+    let txn = match &backing {
+        Some(backing) => backing.back(txn, name),
+        None => txn,
+    };
     store.txn(txn).await?;
-    Ok(Changed { before: None, after: Some(pool.clone()) })
+    Ok(Changed { before: None, after: Some(pool) })
+}
+
+/// Gives a pool the addresses of the block that backs it, if one does, and excludes what the block would not give.
+async fn backed(store: &dyn Store, pool: &mut Pool) -> Result<Option<Backing>, Error> {
+    let Some(of) = &pool.from_block else { return Ok(None) };
+    if !pool.subnets.is_empty() {
+        return Err(Rule::SubnetsOfBlock.into());
+    }
+    let backing = backing::read(store, of).await?;
+    let room = rules::MAX.saturating_sub(pool.exclude.len());
+    let too_much = || BackingError::TooMuchForbidden { block: of.clone(), most: rules::MAX };
+    pool.exclude.extend(backing.exclusions(room).ok_or_else(too_much)?);
+    let cidr = backing.cidr();
+    pool.subnets.push(cidr);
+    // A block that is smaller than the pool's is leased as a whole.
+    let size = if cidr.addr().is_ipv4() { &mut pool.block_size } else { &mut pool.block_size_v6 };
+    *size = cidr.prefix_len().max(*size);
+    Ok(Some(backing))
+}
+
+/// Checks that the subnets of a pool are its own.
+fn not_a_blocks(name: &PoolName, pool: &Pool) -> Result<(), Error> {
+    match &pool.from_block {
+        Some(block) => Err(Error::Backed { pool: name.clone(), block: block.clone() }),
+        None => Ok(()),
+    }
 }
 
 async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Result<Changed, Error> {
@@ -119,6 +155,7 @@ async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Res
     }
     let plan = revision_of_plan(store).await?;
     let Stored { mut pool, revision, .. } = get(store, name).await?;
+    not_a_blocks(name, &pool)?;
     let before = Some(pool.clone());
     if pool.subnets.contains(&subnet) {
         return Err(Error::SubnetExists { pool: name.clone(), subnet });
@@ -130,7 +167,7 @@ async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Res
     let others = others.iter().filter(|other| other.name != *name);
     rules::no_overlap(&[subnet], others.map(|other| (&other.name, &other.pool)))?;
     no_namespace_pool(store, &[subnet]).await?;
-    no_public_block(store, &[subnet]).await?;
+    no_public_block(store, &[subnet], None).await?;
     let txn = Txn::new()
         .when(Compare::ModRevision(keys::PLAN.to_owned(), plan))
         .when(Compare::ModRevision(keys::pool(name), revision))
@@ -142,6 +179,7 @@ async fn add_subnet(store: &dyn Store, name: &PoolName, body: &AddSubnet) -> Res
 
 async fn remove_subnet(store: &dyn Store, name: &PoolName, subnet: IpNet) -> Result<Changed, Error> {
     let Stored { mut pool, revision, .. } = get(store, name).await?;
+    not_a_blocks(name, &pool)?;
     let before = Some(pool.clone());
     if !pool.subnets.contains(&subnet) {
         return Err(Error::UnknownSubnet { pool: name.clone(), subnet, has: pool.subnets });
@@ -184,6 +222,10 @@ async fn delete(store: &dyn Store, name: &PoolName) -> Result<Changed, Error> {
         .when(Compare::Empty(leases))
         .then(Op::Delete(keys::pool(name)))
         .then(put_plan());
+    let txn = match &pool.from_block {
+        Some(of) => backing::stop(store, txn, of, name).await?,
+        None => txn,
+    };
     store.txn(txn).await?;
     Ok(Changed { before: Some(pool), after: None })
 }
@@ -205,10 +247,17 @@ async fn no_namespace_pool(store: &dyn Store, subnets: &[IpNet]) -> Result<(), E
     Ok(())
 }
 
-/// Checks that the subnets share no address with a tenant's public block.
-async fn no_public_block(store: &dyn Store, subnets: &[IpNet]) -> Result<(), Error> {
+/// Checks that the subnets share no address with a tenant's public block, but for the one that backs the pool.
+async fn no_public_block(
+    store: &dyn Store,
+    subnets: &[IpNet],
+    backing: Option<&Backing>,
+) -> Result<(), Error> {
     for entry in list_all(store, &keys::melange::public_blocks()).await?.items {
-        let PublicBlock { cidr, tenant, .. } = record::decode(&entry.key, &entry.value)?;
+        let PublicBlock { cidr, tenant, block } = record::decode(&entry.key, &entry.value)?;
+        if backing.is_some_and(|backing| backing.lies_in(block)) {
+            continue;
+        }
         let range = Range::of_net(cidr);
         if let Some(subnet) = subnets.iter().find(|subnet| Range::of_net(**subnet).overlaps(&range)) {
             return Err(Error::OverlapsPublicBlock { subnet: *subnet, tenant, cidr });

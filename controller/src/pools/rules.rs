@@ -6,7 +6,7 @@ use common::name::PoolName;
 use ipnet::IpNet;
 
 /// How many subnets, and how many exclusions, a pool may have: its record must fit one value of the store.
-const MAX: usize = 1_000;
+pub(super) const MAX: usize = 1_000;
 
 /// Checks all of a pool that can be checked without knowing the others.
 pub(super) fn validate(pool: &Pool) -> Result<(), Error> {

@@ -51,7 +51,7 @@ async fn what_can_not_be_created() {
     for (status, body, reasons) in [
         (400, "", &["must be a JSON object"][..]),
         (400, "{", &["EOF"]),
-        (400, r#"{"name":"x"}"#, &["missing field `subnets`"]),
+        (400, r#"{"name":"x"}"#, &["the pool has no subnet", "`subnets`"]),
         (400, r#"{"name":"X","subnets":["10.0.0.0/24"]}"#, &["name: pool name \"X\" is malformed"]),
         (400, r#"{"name":"x","subnets":["10.0.0.0/24","10.0.0/8"]}"#, &["subnets[1]: invalid IP"]),
         (400, r#"{"name":"x","subnets":["10.0.0.0/24"],"block_size":"28"}"#, &["block_size: invalid type"]),

@@ -18,6 +18,7 @@ pub(super) async fn plan(client: &Client, wanted: &Pool) -> Result<Planned, Fail
         let body = CreatePool {
             name: wanted.name.clone(),
             subnets: wanted.subnets.clone(),
+            from_block: None,
             block_size: wanted.block_size.unwrap_or(ipam::Pool::BLOCK_SIZE),
             block_size_v6: wanted.block_size_v6.unwrap_or(ipam::Pool::BLOCK_SIZE_V6),
             exclude: wanted.exclude.clone().unwrap_or_default(),

@@ -2,8 +2,8 @@
 //!
 //! Ids are made by the time, so that a list by id is one by age. Texts that tenants choose are percent-encoded.
 
-use super::{address_name, parse_unit};
-use crate::ipam::{Family, Unit, number};
+use super::{address_name, parse_unit, units_between};
+use crate::ipam::{Family, Unit, UnitRun, number};
 use crate::name::{OpaqueId, TenantId};
 use crate::pool_id::encoded;
 use crate::store::KeyRange;
@@ -79,6 +79,11 @@ pub fn address(block: Uuid, address: IpAddr) -> String {
 /// The addresses of a block that are held, or not yet given again.
 pub fn addresses(block: Uuid) -> KeyRange {
     KeyRange::prefix(format!("melange/address/{block}/"))
+}
+
+/// Those of [`addresses`] that are in a unit.
+pub fn addresses_in(block: Uuid, unit: Unit) -> KeyRange {
+    units_between(&addresses(block).from, run(unit))
 }
 
 /// The address that a key of [`addresses`] names.
@@ -183,11 +188,27 @@ pub fn nat(side: Side, block: Uuid, address: IpAddr, other: Uuid) -> String {
 
 /// The addresses that an address has on a side.
 pub fn nats(side: Side, block: Uuid, address: IpAddr) -> KeyRange {
+    KeyRange::prefix(format!("{}{}/", nats_of(side, block), name(address)))
+}
+
+/// What the addresses of a unit have on a side.
+pub fn nats_in(side: Side, block: Uuid, unit: Unit) -> KeyRange {
+    let KeyRange { from, to } = units_between(&nats_of(side, block), run(unit));
+    // Behind the name of the last one there is a slash.
+    KeyRange { from, to: to.replace('\0', "0") }
+}
+
+fn nats_of(side: Side, block: Uuid) -> String {
     let side = match side {
         Side::Global => "global",
         Side::Local => "local",
     };
-    KeyRange::prefix(format!("melange/nat/{side}/{block}/{}/", name(address)))
+    format!("melange/nat/{side}/{block}/")
+}
+
+/// All single addresses of a unit.
+fn run(unit: Unit) -> UnitRun {
+    UnitRun { family: unit.family(), first: unit.first_number(), last: unit.last_number(), bits: 0 }
 }
 
 /// `melange/route/<block>/<route>`
@@ -242,6 +263,8 @@ pub fn governed_by(policy: Uuid) -> KeyRange {
 
 /// There while a controller removes what was deallocated long ago.
 pub const PURGE: &str = "melange/purge";
+/// There while a controller makes the addresses of blocks that back pools follow what pods hold.
+pub const PODS: &str = "melange/pods";
 
 /// The id that a key ends in.
 pub fn parse_id(key: &str) -> Option<Uuid> {
@@ -271,6 +294,23 @@ mod tests {
         assert!(blocks(&tenant).contains(&super::block(&tenant, id)));
         for malformed in ["", "melange/address/", "melange/address/x", "melange/due/0/x", "melange/due/0"] {
             assert_eq!((parse_address(malformed), parse_due(malformed)), (None, None), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_unit() {
+        let block = Uuid::from_u128(7);
+        let unit = Unit::containing("10.0.0.16".parse().expect("address"), 4);
+        for (text, inside) in
+            [("10.0.0.15", false), ("10.0.0.16", true), ("10.0.0.31", true), ("10.0.0.32", false)]
+        {
+            let ip = text.parse().expect("address");
+            assert_eq!(addresses_in(block, unit).contains(&address(block, ip)), inside, "{text}");
+            for side in [Side::Global, Side::Local] {
+                let key = nat(side, block, ip, Uuid::from_u128(9));
+                assert_eq!(nats_in(side, block, unit).contains(&key), inside, "{text}");
+                assert!(!nats_in(side.other(), block, unit).contains(&key));
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the keys of the tenants' API hold.
 
 use crate::ipam::BlockType;
-use crate::name::{Label, OpaqueId, TenantId};
+use crate::name::{Label, OpaqueId, PoolName, TenantId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -45,6 +45,9 @@ pub struct Block {
     /// How many subnets it has.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub subnets: u64,
+    /// The pool of pods that has its addresses: nobody else is given any of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created: u64,
     /// When it was changed last.
@@ -70,7 +73,8 @@ pub struct PublicBlock {
 }
 
 /// `melange/typed/<tenant>/<type>/<block>`, `melange/network/<tenant>/<network>`,
-/// `melange/member/<tenant>/<network>/<block>` and `melange/purge`: only that it is there, or its revision, counts.
+/// `melange/member/<tenant>/<network>/<block>`, `melange/purge` and `melange/pods`: only that it is there, or its revision,
+/// counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {}
 
@@ -105,6 +109,16 @@ pub struct Address {
     /// When it was deallocated; absent as long as it is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed: Option<u64>,
+    /// Whether a pod holds it, as its node says. The interface is then only the name of one in the container.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pod: bool,
+}
+
+impl Address {
+    /// The interface that holds it, as tenants know interfaces: by ids.
+    pub fn plug(&self) -> Option<&OpaqueId> {
+        self.interface.as_ref().filter(|_| !self.pod)
+    }
 }
 
 /// `melange/list/<list>/<address>`: where an address of a list is.

@@ -136,6 +136,7 @@ pub(super) async fn fill(store: &Arc<Counted>, block: &str, used: u32) {
                 created: 1,
                 updated: 1,
                 freed: None,
+                pod: false,
             };
             let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
             Op::Put(keys::melange::address(id, address.into()), record::encode(&record))

@@ -1,11 +1,13 @@
 //! The tenants' API: every route, verb and code, on the embedded store and on a real etcd.
 
 mod allocation;
+mod backing;
 mod forms;
 mod input;
 mod ipv6;
 mod lists;
 mod plan;
+mod pods;
 mod policy;
 mod restart;
 mod routes;

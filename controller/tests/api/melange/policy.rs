@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 const T: &str = "/v0.1/ipam/tenants/t";
 
 impl Api {
-    async fn policy(&self, ranges: &[(i64, u64)], octets: &[u8]) -> String {
+    pub(super) async fn policy(&self, ranges: &[(i64, u64)], octets: &[u8]) -> String {
         let made = self.m(201, "POST", &format!("{T}/policies"), &json!({"policy": {"name": "p"}})).await;
         let id = text(&made["policy"]["id"]);
         for (offset, length) in ranges {
