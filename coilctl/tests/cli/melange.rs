@@ -58,6 +58,58 @@ fn from_create_to_delete() {
 }
 
 #[test]
+fn interfaces_in_a_network() {
+    let controller = Controller::start();
+    for cidr in ["10.1.0.0/24", "fd00::/64"] {
+        controller.ok(&format!("melange block create acme --cidr {cidr} --network net1"));
+    }
+    assert_eq!(controller.ok("melange interface list acme net1 eth0"), "no addresses\n");
+    let line = "melange interface allocate acme net1 eth0 --device vm --mac 00:16:3e:0a:0b:0c";
+    let given = controller.json(line);
+    let of = |given: &Value, n: usize, field: &str| given[n][field].clone();
+    assert_eq!(
+        (of(&given, 0, "address"), of(&given, 0, "used_by_device"), of(&given, 1, "version")),
+        (json!("10.1.0.0"), json!("vm"), json!(6))
+    );
+    let certain = "melange interface allocate acme net1 eth0 --address 10.1.0.9,10.1.0.8 --for shop";
+    assert!(controller.fails(1, certain).contains("interface_id: interface eth0 is another tenant's"));
+    let certain = "melange interface allocate acme net1 eth1 --address 10.1.0.9,10.1.0.8 --for shop";
+    let shown = controller.ok(certain);
+    assert!(shown.starts_with("ADDRESS   BLOCK") && shown.lines().count() == 3, "{shown}");
+    assert!(shown.contains("10.1.0.8") && shown.contains("10.1.0.0/24") && shown.contains("shop"), "{shown}");
+    assert_eq!(controller.json("melange interface list acme net1 eth1").as_array().map(Vec::len), Some(2));
+    let told = controller.ok("melange interface deallocate acme net1 eth0");
+    assert_eq!(told, "the addresses of interface eth0 in network net1 are deallocated\n");
+    assert_eq!(controller.ok("melange interface list acme net1 eth0"), "no addresses\n");
+}
+
+#[test]
+fn addresses_stand_for_each_other() {
+    let controller = Controller::start();
+    let inside = id(&controller.json("melange block create acme --cidr 10.1.0.0/24"));
+    let public = id(&controller.json("melange block create acme --cidr 203.0.113.0/24 --type public"));
+    let (globals, locals) = (format!("globals {inside} 10.1.0.2"), format!("locals {public} 203.0.113.9"));
+    let line = format!("melange nat assign {globals} {public}/203.0.113.9 {public}/203.0.113.10");
+    let given = controller.json(&line);
+    assert_eq!((&given[0]["address"], &given[1]["address"]), (&json!("203.0.113.9"), &json!("203.0.113.10")));
+    let list = |side: &str| {
+        let found = controller.json(&format!("melange nat list {side}"));
+        let addresses = found.as_array().expect("a list").iter().map(|item| item["address"].clone());
+        addresses.collect::<Vec<_>>()
+    };
+    assert_eq!(list(&globals), [json!("203.0.113.9"), json!("203.0.113.10")]);
+    assert_eq!(list(&locals), [json!("10.1.0.2")]);
+    controller.ok(&format!("melange nat assign {locals} {inside}/10.1.0.3"));
+    assert_eq!(list(&locals).len(), 2);
+    let told = controller.ok(&format!("melange nat remove {globals} 203.0.113.10"));
+    assert_eq!(told, "the NAT of 10.1.0.2 and 203.0.113.10 is removed\n");
+    assert_eq!(list(&globals), [json!("203.0.113.9")]);
+    let told = controller.ok(&format!("melange nat remove {locals} --all"));
+    assert_eq!(told, "all NAT of 203.0.113.9 on this side is removed\n");
+    assert_eq!(controller.ok(&format!("melange nat list {globals}")), "no addresses\n");
+}
+
+#[test]
 fn a_pool_of_a_tenants_block() {
     let controller = Controller::start();
     let block = id(&controller.json("melange block create acme --cidr 10.1.0.0/24"));
@@ -100,6 +152,13 @@ fn what_is_refused() {
         (1, "melange policy show acme x", "Policy Not Found"),
         (2, "melange block create acme --cidr x", "invalid value"),
         (2, "melange policy allow acme p", "required"),
+        (1, "melange nat list globals x 10.0.0.1", "IpBlock Not Found"),
+        (2, "melange nat list outside x 10.0.0.1", "invalid value"),
+        (2, "melange nat assign globals x 10.0.0.1 10.0.0.2", "it must be BLOCK/ADDRESS"),
+        (2, "melange nat assign globals x 10.0.0.1 y/x", "\"x\": invalid IP address"),
+        (2, "melange nat remove globals x 10.0.0.1", "required"),
+        (1, "melange interface list acme nowhere eth0", "Network Not Found"),
+        (2, "melange interface allocate acme net eth0 --address x", "invalid value"),
     ] {
         let told = controller.fails(code, line);
         assert!(told.contains(reason), "{line}: {told}");

@@ -127,7 +127,8 @@ impl Address {
     }
 }
 
-fn table(addresses: &[IpAddressView]) -> Table {
+/// The table of addresses.
+pub(super) fn table(addresses: &[IpAddressView]) -> Table {
     let mut table = Table::new(&["ADDRESS", "BLOCK", "TENANT", "DEVICE", "INTERFACE", "SINCE"]);
     for address in addresses {
         table.row(vec![

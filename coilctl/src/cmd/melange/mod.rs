@@ -2,6 +2,8 @@
 
 mod address;
 mod block;
+mod interface;
+mod nat;
 mod policy;
 mod route;
 mod subnet;
@@ -38,6 +40,12 @@ pub(crate) enum Melange {
     /// Static routes of blocks
     #[command(subcommand)]
     Route(route::Route),
+    /// What interfaces have in a network
+    #[command(subcommand)]
+    Interface(interface::Interface),
+    /// Which addresses stand for each other
+    #[command(subcommand)]
+    Nat(nat::Nat),
 }
 
 impl Melange {
@@ -48,6 +56,8 @@ impl Melange {
             Self::Address(address) => address.run(client, output).await,
             Self::Policy(policy) => policy.run(client, output).await,
             Self::Route(route) => route.run(client, output).await,
+            Self::Interface(interface) => interface.run(client, output).await,
+            Self::Nat(nat) => nat.run(client, output).await,
         }
     }
 }
