@@ -38,6 +38,7 @@ mod routing;
 mod shutdown;
 mod socket_activation;
 mod standalone;
+mod tenant_pools;
 mod torture;
 mod twenty_coilds;
 mod vlan;
