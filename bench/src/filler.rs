@@ -54,6 +54,7 @@ pub(crate) async fn give_all(
                 created: GIVEN,
                 updated: GIVEN,
                 freed: None,
+                pod: false,
             };
             give(Txn::new(), Place { block, address: (*address).into() }, &record).ops
         });

@@ -24,8 +24,9 @@ fn add(node: &Coild, container: &str, interface: &str) -> Result<String> {
     Ok(reply.first.address.to_string())
 }
 
-fn free(node: &Coild, container: &str) -> Result<()> {
-    node.http().delete(&format!("/ip/shop/{container}/{container}"))?.expect(200).map(|_| ())
+fn free(node: &Coild, container: &str, interface: &str) -> Result<()> {
+    let path = format!("/ip/shop/{container}/{container}?interface={interface}");
+    node.http().delete(&path)?.expect(200).map(|_| ())
 }
 
 /// What a tenant sees: address, container and interface of each.
@@ -85,7 +86,8 @@ fn a_tenant_sees_the_pods_that_have_its_addresses() -> Result<()> {
 
     // Nobody looks while pods come and go. Another controller does later, and then the one that was away.
     cluster.controller.kill()?;
-    free(&a, "web")?;
+    free(&a, "web", "eth0")?;
+    free(&a, "web", "net1")?;
     plugin.del(&config)?;
     let late = add(&b, "late", "eth0")?;
     let other = Controller::serve(Place::Here, &cluster.etcd)?;
@@ -94,8 +96,8 @@ fn a_tenant_sees_the_pods_that_have_its_addresses() -> Result<()> {
     let last = add(&a, "last", "eth0")?;
     until(&cluster.controller, vec![[&late, "late", "eth0"], [&last, "last", "eth0"]])?;
     drop(other);
-    free(&b, "late")?;
-    free(&a, "last")?;
+    free(&b, "late", "eth0")?;
+    free(&a, "last", "eth0")?;
     until(&cluster.controller, Vec::new())?;
     cluster.controller.coilctl("pool disable acme")?;
     wait_until("the pool to be empty", Duration::from_mins(2), || {
