@@ -155,6 +155,7 @@ fn examples_of_the_tenants_keys() {
     documents::<record::IpRange>("melange/range/<policy>/<range>", &keys::range(policy, other));
     documents::<record::IpOctet>("melange/octet/<policy>/<octet>", &keys::octet(policy, other));
     documents::<record::Governed>("melange/governed/<policy>/<block>", &keys::governed(policy, block));
+    documents::<record::Gone>("melange/gone/<block>", &keys::gone(block));
     documents::<record::Mark>("melange/purge", keys::PURGE);
 }
 

@@ -45,7 +45,7 @@ fn run() -> Result<()> {
             Mode::Serve(config) => serve(config).await,
             #[cfg(not(feature = "etcd"))]
             Mode::Serve(_) => Err(anyhow::anyhow!(WITHOUT_ETCD)),
-            Mode::Standalone(config) => standalone(config).await,
+            Mode::Standalone(config) => Box::pin(standalone(config)).await,
             Mode::CreateToken(token) => create_token(token),
         }
     })

@@ -34,7 +34,16 @@ impl Melange {
         holder: &Holder,
         network: Option<&OpaqueId>,
     ) -> Result<Interface, MelangeError> {
-        let before = plug.before.as_ref().map(|(interface, _)| interface);
+        let mut before = plug.before.as_ref().map(|(interface, _)| interface);
+        let is_other = |before: &Interface| {
+            let elsewhere =
+                before.network.is_some() && network.is_some() && before.network.as_ref() != network;
+            before.tenant != holder.tenant || elsewhere
+        };
+        // What it holds may be of blocks that were deleted.
+        if before.is_some_and(is_other) && !self.holds_any(&plug.id).await? {
+            before = None;
+        }
         if before.is_some_and(|interface| interface.tenant != holder.tenant) {
             let reason = format!("interface {} is another tenant's", plug.id);
             return Err(MelangeError::invalid("interface_id", reason));
@@ -66,6 +75,17 @@ impl Melange {
             return Ok(None);
         };
         Ok(self.block(&held.record.owner, held.place.block).await?.block.network)
+    }
+
+    async fn holds_any(&self, interface: &OpaqueId) -> Result<bool, MelangeError> {
+        let mut page = PageRequest { limit: 100, marker: None };
+        loop {
+            let found = self.addresses(List::Interface(interface), page).await?;
+            if !found.items.is_empty() || found.next.is_none() {
+                return Ok(!found.items.is_empty());
+            }
+            page.marker = found.next;
+        }
     }
 
     async fn must_be_own(&self, plug: &Plug, mac: &str) -> Result<(), MelangeError> {

@@ -7,7 +7,8 @@
 //! * [`addresses`], [`interfaces`], [`allocations`]: addresses that are held, and what holds them
 //! * [`nat`]: which addresses stand for each other
 //! * [`backing`], [`pods`]: blocks that back pools, and what pods have of them
-//! * [`purge`]: deallocated addresses can be given again when their days are over
+//! * [`purge`], [`remove`]: deallocated addresses can be given again when their days are over; what is left of blocks that
+//!   were deleted
 //! * [`read`], [`view`]: what is read of the store, and how it is shown
 //!
 //! Invariants: an address of a block has one key, made only if it is absent, so that it has one holder. Public blocks
@@ -33,6 +34,7 @@ mod pods;
 mod policies;
 mod purge;
 mod read;
+mod remove;
 mod routes;
 mod rules;
 mod subnets;
@@ -52,6 +54,7 @@ use cursor::Cursors;
 use rules::Policies;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use uuid::{ContextV7, Timestamp, Uuid};
 
 /// What operators choose.
@@ -80,12 +83,30 @@ pub struct Melange {
     settings: Settings,
     cursors: Cursors,
     policies: Policies,
+    /// How long a request goes on removing what is left of a block that it has deleted.
+    patience: Duration,
 }
+
+/// How long a request goes on removing what is left of a block, unless something else is said.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Melange {
     /// What a store has of them.
     pub fn new(store: Arc<dyn Store>, plan: PlanCache, settings: Settings) -> Self {
-        Self { store, plan, settings, cursors: Cursors::default(), policies: Policies::default() }
+        Self {
+            store,
+            plan,
+            settings,
+            cursors: Cursors::default(),
+            policies: Policies::default(),
+            patience: PATIENCE,
+        }
+    }
+
+    /// The same, but a request goes on for so long only with removing what is left of a block that it has deleted.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Deallocated addresses can be given again when their days are over. All controllers look for such addresses; the one
 //! that makes the key `melange/purge` does the work, and the key goes by itself, so that a controller that ends in
-//! between holds nobody up. Every removal is a transaction of its own: what is left is done the next time.
+//! between holds nobody up. Every removal is a transaction of its own: what is left is done the next time. What is left of
+//! blocks that were deleted is removed on the same occasion.
 
 use super::nat::part_from_all;
 use super::read::StoredAddress;
@@ -19,6 +20,8 @@ use std::time::Duration;
 pub const INTERVAL: Duration = Duration::from_mins(1);
 /// How often each of them asks whether it is time.
 const PAUSE: Duration = Duration::from_secs(15);
+/// For how long it goes on with what is left of deleted blocks.
+const CLEARING: Duration = Duration::from_secs(30);
 /// How many addresses are read at once.
 const READ: usize = 200;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -42,7 +45,11 @@ impl Melange {
         let ttl = self.store.grant_ttl(INTERVAL.saturating_sub(PAUSE)).await?;
         let mark = Op::PutWithTtl(keys::PURGE.to_owned(), record::encode(&Mark {}), ttl);
         match self.store.txn(Txn::new().when(Compare::Absent(keys::PURGE.to_owned())).then(mark)).await {
-            Ok(_) => self.purge(now_millis()).await.map(Some),
+            Ok(_) => {
+                let removed = self.purge(now_millis()).await?;
+                self.clear(CLEARING).await?;
+                Ok(Some(removed))
+            }
             Err(StoreError::Conflict) => {
                 self.store.revoke_ttl(ttl).await?;
                 Ok(None)

@@ -8,6 +8,7 @@ use common::store::record::melange::{Address, Block, Listed, Owned, Owner};
 use common::store::record::{self, RecordError};
 use common::store::{Entry, KeyRange, Revision, Store, StoreError, Txn};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -167,29 +168,36 @@ impl Melange {
             .iter()
             .map(|(_, Listed { block, address })| Place { block: *block, address: *address })
             .collect();
-        let entries = self.entries(places.iter().map(|place| place.key()).collect()).await?;
-        let found = items.iter().zip(places).zip(entries);
-        let found = found.filter_map(|(((id, _), place), entry)| Some((*id, place, entry?)));
-        let mut items = Vec::new();
-        for (id, place, entry) in found {
-            let record: Address = record::decode(&entry.key, &entry.value)?;
-            // It may have been deallocated, or have another holder, since the list was read.
-            if record.id == id && (record.freed.is_none() || matches!(list, List::Block(_))) {
-                items.push(StoredAddress { place, entry, record });
-            }
-        }
+        let found = items.iter().zip(self.live(&places).await?);
+        let found = found.filter_map(|((id, _), stored)| Some((*id, stored?)));
+        // It may have been deallocated, or have another holder, since the list was read.
+        let is_listed = |id: Uuid, stored: &StoredAddress| {
+            stored.record.id == id && (stored.record.freed.is_none() || matches!(list, List::Block(_)))
+        };
+        let items = found.filter(|(id, stored)| is_listed(*id, stored)).map(|(_, stored)| stored).collect();
         Ok(Page { items, next })
     }
 
     /// Addresses of which the places are known; those that are gone are left out.
     pub(super) async fn addresses_at(&self, places: &[Place]) -> Result<Vec<StoredAddress>, MelangeError> {
-        let entries = self.entries(places.iter().map(|place| place.key()).collect()).await?;
-        let found = places.iter().zip(entries).filter_map(|(place, entry)| Some((*place, entry?)));
-        let read = found.map(|(place, entry)| {
-            let record = record::decode(&entry.key, &entry.value)?;
-            Ok(StoredAddress { place, entry, record })
-        });
-        read.collect()
+        Ok(self.live(places).await?.into_iter().flatten().collect())
+    }
+
+    /// The addresses at some places, as far as they and their blocks are there: of a block that was deleted, some may not
+    /// be removed yet.
+    async fn live(&self, places: &[Place]) -> Result<Vec<Option<StoredAddress>>, MelangeError> {
+        let blocks: BTreeSet<Uuid> = places.iter().map(|place| place.block).collect();
+        let owners = blocks.iter().map(|block| keys::owner(*block));
+        let mut entries =
+            self.entries(places.iter().map(|place| place.key()).chain(owners).collect()).await?;
+        let owners = entries.split_off(places.len());
+        let there: BTreeSet<Uuid> =
+            blocks.iter().zip(owners).filter_map(|(block, owner)| owner.map(|_| *block)).collect();
+        let parse = |(place, entry): (&Place, Option<Entry>)| {
+            let entry = entry.filter(|_| there.contains(&place.block));
+            entry.map(|entry| StoredAddress::parse(*place, entry)).transpose()
+        };
+        Ok(places.iter().zip(entries).map(parse).collect::<Result<_, RecordError>>()?)
     }
 }
 

@@ -198,6 +198,11 @@ pub fn nats_in(side: Side, block: Uuid, unit: Unit) -> KeyRange {
     KeyRange { from, to: to.replace('\0', "0") }
 }
 
+/// What all addresses of a block have on a side.
+pub fn all_nats(side: Side, block: Uuid) -> KeyRange {
+    KeyRange::prefix(nats_of(side, block))
+}
+
 fn nats_of(side: Side, block: Uuid) -> String {
     let side = match side {
         Side::Global => "global",
@@ -259,6 +264,16 @@ pub fn governed(policy: Uuid, block: Uuid) -> String {
 /// The blocks that a policy is of.
 pub fn governed_by(policy: Uuid) -> KeyRange {
     KeyRange::prefix(format!("melange/governed/{policy}/"))
+}
+
+/// `melange/gone/<block>`
+pub fn gone(block: Uuid) -> String {
+    format!("melange/gone/{block}")
+}
+
+/// The blocks that were deleted, and of which something is left.
+pub fn all_gone() -> KeyRange {
+    KeyRange::prefix("melange/gone/")
 }
 
 /// There while a controller removes what was deallocated long ago.

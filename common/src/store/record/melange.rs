@@ -61,6 +61,14 @@ pub struct Owner {
     pub tenant: TenantId,
 }
 
+/// `melange/gone/<block>`: a block that was deleted, and of which addresses or routes are left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Of a public block that is no subnet: its addresses, which are nobody else's before all of them are removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<IpNet>,
+}
+
 /// `melange/public/<unit>`: a public block that is no subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicBlock {

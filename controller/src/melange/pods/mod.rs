@@ -13,15 +13,14 @@
 mod follower;
 mod turn;
 
-use super::nat::part_from_all;
 use super::read::StoredAddress;
+use super::remove::{BATCH, parse_all, remove_all};
 use super::{MelangeError, new_id};
-use crate::paging::read_all;
 use common::clock::now_millis;
 use common::ipam::{Family, Pool, Unit};
 use common::name::{NodeName, OpaqueId, PoolName, TenantId};
 use common::store::keys::melange::{self as melange_keys, Side};
-use common::store::melange::{Place, give, remove, unchanged};
+use common::store::melange::{Place, give, unchanged};
 use common::store::record::melange::{Address, Block};
 use common::store::record::{self, Allocation, BlockMirror, Lease};
 use common::store::retry::{Attempts, seed};
@@ -29,9 +28,6 @@ use common::store::{Entry, KeyRange, Revision, Store, Txn, keys};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use uuid::Uuid;
-
-/// How many addresses one transaction gives or removes: each is on five lists.
-const BATCH: usize = 20;
 
 /// A pool, and the block that backs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,28 +170,6 @@ fn held_in(entry: &Entry, unit: Unit) -> Result<BTreeMap<IpAddr, Allocation>, Me
     // What is set aside is nobody's.
     let held = held.into_iter().filter(|allocation| !allocation.conflict);
     Ok(held.filter_map(|allocation| Some((unit.address(allocation.offset)?, allocation))).collect())
-}
-
-fn parse_all(block: Uuid, entries: Vec<Entry>) -> Result<Vec<StoredAddress>, MelangeError> {
-    let placed = entries.into_iter().filter_map(|entry| {
-        let address = melange_keys::parse_address(&entry.key)?;
-        Some(StoredAddress::parse(Place { block, address }, entry).map_err(MelangeError::from))
-    });
-    placed.collect()
-}
-
-/// Removes addresses that pods had, and what `joined` them to others.
-async fn remove_all(store: &dyn Store, gone: &[StoredAddress], joined: bool) -> Result<(), MelangeError> {
-    if joined {
-        read_all(gone.iter().map(|stored| part_from_all(store, stored.place))).await?;
-    }
-    for batch in gone.chunks(BATCH) {
-        let txn = batch
-            .iter()
-            .fold(Txn::new(), |txn, stored| txn.and(remove(stored.place, &stored.entry, &stored.record)));
-        store.txn(txn).await?;
-    }
-    Ok(())
 }
 
 /// Removes all that pods have of a block.

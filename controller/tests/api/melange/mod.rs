@@ -2,6 +2,7 @@
 
 mod allocation;
 mod backing;
+mod deletion;
 mod forms;
 mod input;
 mod ipv6;
