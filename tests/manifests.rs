@@ -4,14 +4,14 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use coil_tests::binaries::binary;
+use coil_tests::strict::parsed;
 use coil_tests::tools::{find, run, text};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use serde::de::{Deserialize, DeserializeOwned};
-use serde::ser::Serialize;
+use serde::de::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,33 +32,6 @@ fn build(overlay: &str) -> Result<Vec<Value>> {
     Ok(objects.collect::<Result<_, _>>()?)
 }
 
-/// Whether all that an object says is in what was understood of it.
-fn is_understood(said: &Value, understood: &Value) -> Result<()> {
-    match (said, understood) {
-        (Value::Object(said), Value::Object(understood)) => {
-            for (key, value) in said.iter().filter(|(_, value)| !value.is_null()) {
-                let other = understood.get(key).with_context(|| format!("{key}: no such field"))?;
-                is_understood(value, other).with_context(|| key.clone())?;
-            }
-            Ok(())
-        }
-        (Value::Array(said), Value::Array(understood)) => {
-            ensure!(said.len() == understood.len());
-            said.iter().zip(understood).try_for_each(|(said, understood)| is_understood(said, understood))
-        }
-        _ => {
-            ensure!(said == understood, "{said} was understood as {understood}");
-            Ok(())
-        }
-    }
-}
-
-fn check<T: DeserializeOwned + Serialize>(object: &Value) -> Result<T> {
-    let typed: T = serde_json::from_value(object.clone())?;
-    is_understood(object, &serde_json::to_value(&typed)?)?;
-    Ok(typed)
-}
-
 /// What the objects of an overlay say together.
 #[derive(Default)]
 struct Seen {
@@ -72,23 +45,23 @@ impl Seen {
         let kind = object["kind"].as_str().context("a kind")?;
         let name = object["metadata"]["name"].as_str().context("a name")?;
         match kind {
-            "Namespace" => check::<Namespace>(object).map(drop)?,
-            "ServiceAccount" => check::<ServiceAccount>(object).map(drop)?,
-            "Service" => check::<Service>(object).map(drop)?,
-            "NetworkPolicy" => check::<NetworkPolicy>(object).map(drop)?,
-            "PodDisruptionBudget" => check::<PodDisruptionBudget>(object).map(drop)?,
-            "ClusterRole" => check::<ClusterRole>(object).map(drop)?,
-            "ClusterRoleBinding" => check::<ClusterRoleBinding>(object).map(drop)?,
+            "Namespace" => parsed::<Namespace>(object).map(drop)?,
+            "ServiceAccount" => parsed::<ServiceAccount>(object).map(drop)?,
+            "Service" => parsed::<Service>(object).map(drop)?,
+            "NetworkPolicy" => parsed::<NetworkPolicy>(object).map(drop)?,
+            "PodDisruptionBudget" => parsed::<PodDisruptionBudget>(object).map(drop)?,
+            "ClusterRole" => parsed::<ClusterRole>(object).map(drop)?,
+            "ClusterRoleBinding" => parsed::<ClusterRoleBinding>(object).map(drop)?,
             "ConfigMap" => {
-                let data = check::<ConfigMap>(object)?.data.unwrap_or_default();
+                let data = parsed::<ConfigMap>(object)?.data.unwrap_or_default();
                 self.settings.extend(data.into_keys().filter(|key| key.starts_with("COIL_")));
             }
             "DaemonSet" => self
                 .pods
-                .push(check::<DaemonSet>(object)?.spec.and_then(|spec| spec.template.spec).context("pods")?),
-            "Deployment" => self
-                .pods
-                .push(check::<Deployment>(object)?.spec.and_then(|spec| spec.template.spec).context("pods")?),
+                .push(parsed::<DaemonSet>(object)?.spec.and_then(|spec| spec.template.spec).context("pods")?),
+            "Deployment" => self.pods.push(
+                parsed::<Deployment>(object)?.spec.and_then(|spec| spec.template.spec).context("pods")?,
+            ),
             other => bail!("an object of kind {other}"),
         }
         self.named.insert((kind.to_owned(), name.to_owned()));
@@ -172,6 +145,17 @@ fn with_etcd() -> Result<()> {
 }
 
 #[test]
+fn with_services() -> Result<()> {
+    check_overlay("services", 14)?;
+    let engines = build("services")?.into_iter().filter(|object| object["kind"] == "Deployment");
+    let engines = engines.map(|object| object["spec"]["template"]["spec"]["containers"][0]["env"].clone());
+    let kubernetes = serde_json::json!({"name": "COIL_ENGINE", "value": "kubernetes"});
+    let runs = |env: Value| env.as_array().is_some_and(|env| env.contains(&kubernetes));
+    ensure!(engines.into_iter().all(runs), "the controller runs no services");
+    Ok(())
+}
+
+#[test]
 fn embedded() -> Result<()> {
     check_overlay("embedded", 5)
 }
@@ -182,12 +166,12 @@ fn what_kubernetes_does_not_know_is_noticed() {
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a", "creationTimestamp": null},
         "automountServiceAccountToken": false,
     });
-    check::<ServiceAccount>(&object).expect("known");
+    parsed::<ServiceAccount>(&object).expect("known");
     let mut unknown = object.clone();
     unknown["metadata"]["nmae"] = "a".into();
-    let error = format!("{:#}", check::<ServiceAccount>(&unknown).expect_err("unknown"));
+    let error = format!("{:#}", parsed::<ServiceAccount>(&unknown).expect_err("unknown"));
     assert!(error.contains("metadata: nmae: no such field"), "{error}");
     let mut wrong = object;
     wrong["automountServiceAccountToken"] = "no".into();
-    assert!(check::<ServiceAccount>(&wrong).is_err());
+    assert!(parsed::<ServiceAccount>(&wrong).is_err());
 }

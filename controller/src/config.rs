@@ -1,7 +1,11 @@
 //! coil-controller's configuration: flags, environment, TOML file.
 
+#[cfg(any(feature = "cri", feature = "kubernetes"))]
+mod engine;
 mod melange;
 
+#[cfg(any(feature = "cri", feature = "kubernetes"))]
+pub use engine::{EngineArgs, EngineKind, Means, WrongEngine};
 pub use melange::MelangeConfig;
 
 use crate::auth::Role;
@@ -101,7 +105,7 @@ pub struct ServeConfig {
     #[arg(long, env = "COIL_CRI_SOCKET", value_name = "PATH")]
     pub cri_socket: Option<PathBuf>,
     /// What runs services.
-    #[cfg(feature = "cri")]
+    #[cfg(any(feature = "cri", feature = "kubernetes"))]
     #[command(flatten)]
     pub engine: EngineArgs,
     /// The log.
@@ -114,7 +118,8 @@ pub struct ServeConfig {
 #[derive(Debug, Clone, Args)]
 pub struct KubernetesConfig {
     /// Ask Kubernetes which StatefulSets there are, and give up the addresses that are kept for pods of those that are
-    /// gone: `in-cluster`, as the pod that this runs in, or the path of a kubeconfig. Without it, Kubernetes is not asked
+    /// gone: `in-cluster`, as the pod that this runs in, or the path of a kubeconfig. Without it, Kubernetes is not asked.
+    /// With --engine kubernetes, services run there too
     #[arg(long, env = "COIL_KUBERNETES", value_name = "in-cluster|FILE")]
     pub kubernetes: Option<Access>,
     /// How often Kubernetes is asked; what it says twice is acted on
@@ -160,49 +165,6 @@ pub struct StandaloneConfig {
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
-}
-
-/// What runs the services of the platform API.
-#[cfg(feature = "cri")]
-#[derive(Debug, Clone, Args)]
-pub struct EngineArgs {
-    /// What runs services: `cri`, if --cri-socket is given, or `none`
-    #[arg(long, env = "COIL_ENGINE", value_name = "ENGINE", value_enum, default_value = "cri")]
-    pub engine: EngineKind,
-    /// Directory for the logs of the services' containers, which the container runtime writes to
-    #[arg(long, env = "COIL_POD_LOGS", value_name = "DIR", default_value = "/var/log/coil/pods")]
-    pub pod_logs: PathBuf,
-    /// Control group above those of the services' pods [default: the container runtime's choice]
-    #[arg(long, env = "COIL_CGROUP_PARENT", value_name = "CGROUP")]
-    pub cgroup_parent: Option<String>,
-}
-
-/// What runs services.
-#[cfg(feature = "cri")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EngineKind {
-    /// The container runtime on this machine.
-    Cri,
-    /// Nothing here.
-    None,
-}
-
-#[cfg(feature = "cri")]
-impl EngineArgs {
-    /// The engine, if one is configured. Must be called in a runtime of tokio.
-    pub fn engine(
-        self,
-        socket: Option<PathBuf>,
-    ) -> Option<std::sync::Arc<dyn crate::lastbackend::engine::Engine>> {
-        use crate::lastbackend::engine::cri::{Cri, Settings};
-        match (self.engine, socket) {
-            (EngineKind::Cri, Some(socket)) => {
-                let cgroup_parent = self.cgroup_parent.unwrap_or_default();
-                Some(std::sync::Arc::new(Cri::new(Settings { socket, logs: self.pod_logs, cgroup_parent })))
-            }
-            (EngineKind::Cri, None) | (EngineKind::None, _) => None,
-        }
-    }
 }
 
 /// Which store keeps the pools.
@@ -382,6 +344,36 @@ mod tests {
         let args = ["--data-dir", "/d", "--listen", "0.0.0.0:9898", "--tokens", "t"];
         let error = standalone(&args).expect("parsed").listen.listening().expect_err("refused").to_string();
         assert!(error.contains("TLS, without which this program was built"), "{error}");
+    }
+
+    #[cfg(all(feature = "cri", feature = "kubernetes"))]
+    #[tokio::test]
+    async fn engines_have_what_they_need_and_nothing_else() {
+        let kubeconfig = r#"{"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}]}"#;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig).expect("written");
+        let cluster = crate::kubernetes::Cluster::new(&Access::Kubeconfig(path)).await.expect("a cluster");
+        let engine = |args: &[&str], socket: bool, cluster| {
+            let config = standalone(&[&["--data-dir", "/d"][..], args].concat()).expect("parsed");
+            let socket = socket.then(|| PathBuf::from("/run/cri.sock"));
+            match config.engine.engine(Means { socket, cluster }) {
+                Ok(engine) => engine.map_or("none", |engine| engine.kind()).to_owned(),
+                Err(error) => error.to_string(),
+            }
+        };
+        let kubernetes = ["--engine", "kubernetes"];
+        assert_eq!(engine(&[], false, Some(cluster.clone())), "none", "that is for its StatefulSets");
+        assert_eq!(engine(&[], true, Some(cluster.clone())), "cri");
+        assert_eq!(engine(&["--engine", "none"], true, Some(cluster.clone())), "none");
+        assert_eq!(engine(&kubernetes, false, Some(cluster.clone())), "kubernetes");
+        let error = engine(&kubernetes, true, None);
+        assert!(error.contains("--engine kubernetes needs --kubernetes"), "{error}");
+        let error = engine(&kubernetes, true, Some(cluster.clone()));
+        assert!(error.starts_with("--cri-socket is of --engine cri"), "{error}");
+        let error = engine(&[&kubernetes[..], &["--cgroup-parent", "/x"]].concat(), false, Some(cluster));
+        assert!(error.starts_with("--cgroup-parent is of --engine cri"), "{error}");
     }
 
     #[test]

@@ -6,11 +6,13 @@ use common::error::chain;
 use common::server::{allow_many_files, keep_files_private, terminated};
 use controller::audit;
 use controller::auth::NewToken;
+#[cfg(any(feature = "cri", all(feature = "etcd", feature = "kubernetes")))]
+use controller::config::Means;
 #[cfg(feature = "etcd")]
 use controller::config::ServeConfig;
 use controller::config::{Config, CreateToken, Mode, StandaloneConfig};
 #[cfg(all(feature = "etcd", feature = "kubernetes"))]
-use controller::kubernetes::Kubernetes;
+use controller::kubernetes::{Cluster, keep_up_with_sets};
 use controller::server::{self, Parts};
 use std::io::Write;
 use std::process::ExitCode;
@@ -55,7 +57,8 @@ async fn standalone(config: StandaloneConfig) -> Result<()> {
     start_log(&config.log)?;
     let listening = config.listen.listening()?;
     #[cfg(feature = "cri")]
-    let engine = config.engine.engine(config.node.cri_socket.clone());
+    let engine =
+        config.engine.engine(Means { socket: config.node.cri_socket.clone(), ..Means::default() })?;
     #[cfg(not(feature = "cri"))]
     let engine = None;
     let parts = Parts { melange: config.melange.settings(), engine };
@@ -68,13 +71,23 @@ async fn serve(config: ServeConfig) -> Result<()> {
     let listening = config.listen.listening()?;
     let store = config.etcd.connect()?;
     #[cfg(feature = "kubernetes")]
-    if let Some(access) = &config.kubernetes.kubernetes {
-        let kubernetes = Kubernetes::new(access, config.kubernetes.kubernetes_interval).await?;
-        tokio::spawn(kubernetes.run(std::sync::Arc::clone(&store)));
+    let cluster = match &config.kubernetes.kubernetes {
+        Some(access) => Some(Cluster::new(access).await?),
+        None => None,
+    };
+    #[cfg(feature = "kubernetes")]
+    if let Some(cluster) = cluster.clone() {
+        let interval = config.kubernetes.kubernetes_interval;
+        tokio::spawn(keep_up_with_sets(cluster, interval, std::sync::Arc::clone(&store)));
     }
-    #[cfg(feature = "cri")]
-    let engine = config.engine.engine(config.cri_socket);
-    #[cfg(not(feature = "cri"))]
+    #[cfg(any(feature = "cri", feature = "kubernetes"))]
+    let engine = config.engine.engine(Means {
+        #[cfg(feature = "cri")]
+        socket: config.cri_socket,
+        #[cfg(feature = "kubernetes")]
+        cluster,
+    })?;
+    #[cfg(not(any(feature = "cri", feature = "kubernetes")))]
     let engine = None;
     let parts = Parts { melange: config.melange.settings(), engine };
     Ok(server::run(store, &listening, parts, terminated()).await?)

@@ -7,7 +7,7 @@ use coil_tests::containerd::Containerd;
 use coil_tests::controller::Controller;
 use coil_tests::etcd::Etcd;
 use coil_tests::machine::Machine;
-use coil_tests::platform::{Platform, addresses, containers, engine_args, network, shell, web};
+use coil_tests::platform::{Platform, Services, addresses, containers, engine_args, network, shell, web};
 use coil_tests::wait::wait_until;
 use serde_json::json;
 use std::collections::BTreeSet;

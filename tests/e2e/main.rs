@@ -23,6 +23,7 @@ mod ip_pools_on_a_lan;
 mod journal_lost;
 mod kubernetes;
 mod lastbackend;
+mod lastbackend_kubernetes;
 mod openapi;
 mod orphans;
 mod plugin_errors;

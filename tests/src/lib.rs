@@ -20,6 +20,8 @@
 //! * [`bird`]: a routing daemon
 //! * [`fake_runtime`]: one that answers what a real one should not
 //! * [`fake_kubernetes`]: an API server without a cluster
+//! * [`fake_cluster`]: one with a cluster, but without nodes
+//! * [`strict`]: objects as strictly as an API server takes them
 //!
 //! A missing tool is a failure which names the package; nothing is ever skipped.
 
@@ -34,6 +36,7 @@ pub mod containerd;
 pub mod controller;
 mod cri;
 pub mod etcd;
+pub mod fake_cluster;
 pub mod fake_kubernetes;
 pub mod fake_runtime;
 pub mod faults;
@@ -50,5 +53,6 @@ pub mod podman;
 pub mod process;
 pub mod proxy;
 mod runtime;
+pub mod strict;
 pub mod tools;
 pub mod wait;

@@ -1,4 +1,5 @@
-//! The platform on one machine: a standalone controller, and the container runtime by which it runs services.
+//! The platform's API, and the platform on one machine: a standalone controller, and the container runtime by which it
+//! runs services.
 
 use crate::containerd::Containerd;
 use crate::controller::Controller;
@@ -17,6 +18,67 @@ use std::time::Duration;
 
 /// Time for what is wanted to come about, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_mins(3);
+
+/// What clients ask of the platform.
+pub trait Services {
+    /// The controller that they ask.
+    fn controller(&self) -> &Controller;
+
+    /// The API.
+    fn http(&self) -> Http {
+        self.controller().http()
+    }
+
+    /// What something shows.
+    fn get(&self, path: &str) -> Result<Value> {
+        self.http().get(path)?.expect(200)?.json()
+    }
+
+    /// Makes something.
+    fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.http().post(path, body)?.expect(200)?.json()
+    }
+
+    /// Changes something.
+    fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.http().send("PUT", path, body.to_string().as_bytes())?.expect(200)?.json()
+    }
+
+    /// Removes something; the answer is empty.
+    fn delete(&self, path: &str) -> Result<Reply> {
+        let reply = self.http().delete(path)?.expect(200)?;
+        ensure!(reply.body.is_empty(), "{}", reply.text());
+        Ok(reply)
+    }
+
+    /// Waits until a service of `demo` is as it should be, and answers it.
+    fn service(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let found = wait_for(&format!("service {name}: {what}"), SOON, || {
+            last = self.get(&format!("/namespace/demo/service/{name}"))?;
+            Ok(is(&last).then(|| last.clone()))
+        });
+        found.with_context(|| format!("{last:#}\n{}", self.controller().log().unwrap_or_default()))
+    }
+
+    /// Waits until exactly so many pods of a service of `demo` run.
+    fn runs(&self, name: &str, replicas: u32) -> Result<Value> {
+        self.service(name, &format!("{replicas} pods run"), |service| {
+            let counts = &service["state"]["replicas"];
+            service["state"]["state"] == "started"
+                && counts["running"] == replicas
+                && counts["total"] == replicas
+        })
+    }
+
+    /// Waits until there is nothing at a path any more.
+    fn gone(&self, path: &str) -> Result<()> {
+        crate::wait::wait_until(&format!("{path} to be gone"), SOON, || {
+            Ok(self.http().get(path)?.status == 404)
+        })
+        .with_context(|| self.controller().log().unwrap_or_default())
+    }
+}
 
 /// A machine with all that services need.
 pub struct Platform {
@@ -62,6 +124,12 @@ pub fn network(coild: &Path) -> Value {
     json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin, ports]})
 }
 
+impl Services for Platform {
+    fn controller(&self) -> &Controller {
+        &self.controller
+    }
+}
+
 impl Platform {
     /// Starts all of it, with a pool `default` and a namespace `demo`.
     pub fn start() -> Result<Self> {
@@ -75,61 +143,6 @@ impl Platform {
         let platform = Self { controller, containerd, machine };
         platform.post("/namespace", &json!({"name": "demo"}))?;
         Ok(platform)
-    }
-
-    /// The API.
-    pub fn http(&self) -> Http {
-        self.controller.http()
-    }
-
-    /// What something shows.
-    pub fn get(&self, path: &str) -> Result<Value> {
-        self.http().get(path)?.expect(200)?.json()
-    }
-
-    /// Makes something.
-    pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        self.http().post(path, body)?.expect(200)?.json()
-    }
-
-    /// Changes something.
-    pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
-        self.http().send("PUT", path, body.to_string().as_bytes())?.expect(200)?.json()
-    }
-
-    /// Removes something; the answer is empty.
-    pub fn delete(&self, path: &str) -> Result<Reply> {
-        let reply = self.http().delete(path)?.expect(200)?;
-        ensure!(reply.body.is_empty(), "{}", reply.text());
-        Ok(reply)
-    }
-
-    /// Waits until a service of `demo` is as it should be, and answers it.
-    pub fn service(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
-        let mut last = Value::Null;
-        let found = wait_for(&format!("service {name}: {what}"), SOON, || {
-            last = self.get(&format!("/namespace/demo/service/{name}"))?;
-            Ok(is(&last).then(|| last.clone()))
-        });
-        found.with_context(|| format!("{last:#}\n{}", self.controller.log().unwrap_or_default()))
-    }
-
-    /// Waits until exactly so many pods of a service of `demo` run.
-    pub fn runs(&self, name: &str, replicas: u32) -> Result<Value> {
-        self.service(name, &format!("{replicas} pods run"), |service| {
-            let counts = &service["state"]["replicas"];
-            service["state"]["state"] == "started"
-                && counts["running"] == replicas
-                && counts["total"] == replicas
-        })
-    }
-
-    /// Waits until there is nothing at a path any more.
-    pub fn gone(&self, path: &str) -> Result<()> {
-        crate::wait::wait_until(&format!("{path} to be gone"), SOON, || {
-            Ok(self.http().get(path)?.status == 404)
-        })
-        .with_context(|| self.controller.log().unwrap_or_default())
     }
 
     /// Fetches the page of a web server in the machine.

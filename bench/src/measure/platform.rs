@@ -8,7 +8,7 @@ use crate::rig::Cluster;
 use crate::samples::Samples;
 use anyhow::{Result, ensure};
 use coil_tests::http::Http;
-use coil_tests::platform::{Platform, web};
+use coil_tests::platform::{Platform, Services, web};
 use serde_json::{Value, json};
 use std::time::Duration;
 

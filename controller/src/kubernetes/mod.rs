@@ -1,5 +1,6 @@
 //! What Kubernetes knows and the store does not. Nothing here runs without `--kubernetes`.
 //!
+//! * [`Access`], [`Cluster`]: how its API server is reached
 //! * [`sets`]: addresses that are kept for pods of StatefulSets which are gone
 
 mod sets;
@@ -11,6 +12,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Time to connect to the API server.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// How the API server of Kubernetes is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,17 +50,19 @@ pub enum AccessError {
     Client(#[source] kube::Error),
 }
 
-/// Kubernetes, to be asked from time to time.
+/// The API server of a cluster.
 #[derive(Clone)]
-pub struct Kubernetes {
-    client: Client,
-    interval: Duration,
+pub struct Cluster {
+    /// What asks it. It does not try again by itself.
+    pub client: Client,
+    /// Its URL.
+    pub url: String,
 }
 
-impl Kubernetes {
+impl Cluster {
     /// Reads what is needed to ask Kubernetes. The API server itself is not asked yet.
-    pub async fn new(access: &Access, interval: Duration) -> Result<Self, AccessError> {
-        let config = match access {
+    pub async fn new(access: &Access) -> Result<Self, AccessError> {
+        let mut config = match access {
             Access::InCluster => Config::incluster().map_err(AccessError::InCluster)?,
             Access::Kubeconfig(path) => {
                 let options = KubeConfigOptions::default();
@@ -65,11 +71,14 @@ impl Kubernetes {
                 Config::from_custom_kubeconfig(file, &options).await.map_err(failed)?
             }
         };
-        Ok(Self { client: Client::try_from(config).map_err(AccessError::Client)?, interval })
+        config.connect_timeout = Some(CONNECT);
+        config.default_retry = false;
+        let url = config.cluster_url.to_string();
+        Ok(Self { client: Client::try_from(config).map_err(AccessError::Client)?, url })
     }
+}
 
-    /// Works for ever.
-    pub async fn run(self, store: Arc<dyn Store>) {
-        sets::Sets::new(self.client, store).run(self.interval).await;
-    }
+/// Looks every `interval` for sets that are gone, for ever.
+pub async fn keep_up_with_sets(cluster: Cluster, interval: Duration, store: Arc<dyn Store>) {
+    sets::Sets::new(cluster.client, store).run(interval).await;
 }

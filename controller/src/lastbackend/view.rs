@@ -10,8 +10,8 @@ use common::wire::lastbackend::{
 use std::collections::BTreeMap;
 
 /// Why nothing runs when no engine is there.
-pub const NO_ENGINE: &str =
-    "no engine runs services: start a coil-controller with --engine cri and --cri-socket";
+pub const NO_ENGINE: &str = "no engine runs services: start a coil-controller with --engine cri and --cri-socket, or with \
+                             --engine kubernetes and --kubernetes";
 
 /// What engines say of a service.
 #[derive(Debug, Clone, Default)]
@@ -44,9 +44,11 @@ pub fn new_service(id: &ServiceId, record: &Service) -> ServiceView {
 /// A service.
 pub fn service(id: &ServiceId, record: &Service, seen: &Seen) -> ServiceView {
     // What ran of another service of this name is not its.
-    let pods = seen.run.as_ref().filter(|run| run.uid == record.uid).map_or(&[][..], |run| &run.pods);
+    let run = seen.run.as_ref().filter(|run| run.uid == record.uid);
+    let pods = run.map_or(&[][..], |run| &run.pods);
+    let reason = run.map_or("", |run| &run.reason);
     let memory: u64 = record.specs.iter().map(|spec| u64::from(spec.memory)).sum();
-    let (state, status) = state(record, pods, seen.engine.as_ref());
+    let (state, status) = state(record, reason, pods, seen.engine.as_ref());
     ServiceView {
         meta: ServiceMeta {
             name: id.name.to_string(),
@@ -69,7 +71,12 @@ pub fn service(id: &ServiceId, record: &Service, seen: &Seen) -> ServiceView {
     }
 }
 
-fn state(record: &Service, pods: &[Pod], engine: Option<&EngineAlive>) -> (&'static str, String) {
+fn state(
+    record: &Service,
+    reason: &str,
+    pods: &[Pod],
+    engine: Option<&EngineAlive>,
+) -> (&'static str, String) {
     let error = |reason: &str| ("error", reason.to_owned());
     if record.removing {
         return ("destroyed", String::new());
@@ -78,6 +85,9 @@ fn state(record: &Service, pods: &[Pod], engine: Option<&EngineAlive>) -> (&'sta
         None => return error(NO_ENGINE),
         Some(EngineAlive { error: Some(reason), .. }) => return error(reason),
         Some(EngineAlive { error: None, .. }) => {}
+    }
+    if !reason.is_empty() {
+        return error(reason);
     }
     if let Some(pod) = pods.iter().find(|pod| pod.state == RunState::Error) {
         return error(why(pod));

@@ -1,9 +1,11 @@
 //! An engine that runs nothing, and has the log of one container.
 
 use async_trait::async_trait;
-use controller::lastbackend::engine::{Engine, EngineError, Pod, Step};
-use controller::lastbackend::logs::LogFile;
+use controller::lastbackend::engine::{Engine, EngineError, Look, Plan, Running, Source};
+use controller::lastbackend::logs::{LogFile, Output, follow_file};
+use std::future::pending;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) struct OneLog {
@@ -18,21 +20,29 @@ impl Engine for OneLog {
         "test"
     }
 
-    async fn pods(&self, _: &str) -> Result<Vec<Pod>, EngineError> {
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    async fn look(&self, _: &str) -> Result<Vec<Running>, EngineError> {
         Ok(Vec::new())
     }
 
-    async fn take(&self, _: &str, _: &Step) -> Result<(), EngineError> {
-        Ok(())
+    async fn changed(&self) {
+        pending::<()>().await;
     }
 
-    async fn tidy(&self, _: &[Pod]) {}
-
-    async fn log(&self, container: &str) -> Result<Option<LogFile>, EngineError> {
-        Ok((container == self.container).then(|| LogFile::new(&self.path)))
+    fn plan(self: Arc<Self>, _: &Look<'_>) -> Plan {
+        Plan::default()
     }
 
-    async fn has_ended(&self, _: &str) -> Result<bool, EngineError> {
-        Ok(self.ended.load(Ordering::SeqCst))
+    async fn output(self: Arc<Self>, of: &Source, follow: bool) -> Result<Option<Output>, EngineError> {
+        let log = (of.container == self.container).then(|| LogFile::new(&self.path));
+        Ok(log.map(|log| {
+            follow_file(&log, follow, move || {
+                let ended = self.ended.load(Ordering::SeqCst);
+                Box::pin(async move { ended })
+            })
+        }))
     }
 }

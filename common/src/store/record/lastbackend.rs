@@ -80,6 +80,9 @@ pub struct Spec {
 pub struct Run {
     /// The service's `uid`.
     pub uid: String,
+    /// Why it can't be made what is wanted, if that concerns all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Its pods, by name.
     pub pods: Vec<Pod>,
 }
@@ -135,16 +138,16 @@ pub struct Activity {
 pub struct Engine {
     /// Marks what is this installation's in the runtime.
     pub id: String,
-    /// `cri`
+    /// `cri` or `kubernetes`
     pub kind: String,
-    /// The machine on which it is.
+    /// The machine on which it is; empty if every controller sees what runs.
     pub machine: String,
 }
 
 /// `engine-alive`, with a TTL
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineAlive {
-    /// The machine on which it is.
+    /// The machine on which it is; empty if every controller sees what runs.
     pub machine: String,
     /// Why nothing can be run at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,8 +13,10 @@ pub struct Desired {
     pub namespaces: BTreeMap<Name, Namespace>,
     /// The services, and at which revision each was written.
     pub services: BTreeMap<ServiceId, (Service, Revision)>,
-    /// Services whose records can't be read: their pods are left alone.
+    /// Services whose records can't be read: what runs of them is left alone.
     unreadable: BTreeSet<ServiceId>,
+    /// Namespaces whose records can't be read: they are left alone.
+    unreadable_namespaces: BTreeSet<Name>,
     watch: Watch,
 }
 
@@ -28,6 +30,7 @@ impl Desired {
             namespaces: BTreeMap::new(),
             services: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            unreadable_namespaces: BTreeSet::new(),
             watch,
         };
         for entry in read.into_iter().flatten() {
@@ -52,11 +55,24 @@ impl Desired {
         self.unreadable.iter().any(|id| id.namespace.as_str() == namespace && id.name.as_str() == name)
     }
 
+    /// Whether there is a namespace of that name, whether or not its record can be read.
+    pub fn has_namespace(&self, name: &str) -> bool {
+        let of_services = self.services.keys().chain(&self.unreadable).map(|id| &id.namespace);
+        let mut names = self.namespaces.keys().chain(&self.unreadable_namespaces).chain(of_services);
+        names.any(|one| one.as_str() == name)
+    }
+
     fn apply(&mut self, event: Event) {
         if let Some(name) = keys::parse_namespace(event.key()) {
+            self.unreadable_namespaces.remove(&name);
             match event {
                 Event::Put(entry) => {
-                    self.namespaces.extend(decoded(&entry.key, &entry.value).map(|record| (name, record)));
+                    if let Some(record) = decoded(&entry.key, &entry.value) {
+                        self.namespaces.insert(name, record);
+                    } else {
+                        self.namespaces.remove(&name);
+                        self.unreadable_namespaces.insert(name);
+                    }
                 }
                 Event::Delete(..) => drop(self.namespaces.remove(&name)),
             }

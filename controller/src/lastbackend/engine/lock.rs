@@ -1,7 +1,7 @@
 //! That one engine runs the services, and no other: a key with a time to live, which its holder renews.
 //!
-//! Which machine it is on stays in the store. The pods of another machine's runtime are not seen here, so that nobody
-//! starts them a second time while that machine is away.
+//! What kind it is and which machine it is on stays in the store. What runs elsewhere is not seen here, so that nobody
+//! starts it a second time while that is away.
 
 use crate::lastbackend::new_id;
 use common::store::record::lastbackend::{Engine, EngineAlive};
@@ -21,18 +21,25 @@ const RENEWAL: Duration = Duration::from_secs(2);
 /// Why the services can't be run here.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// They are run on another machine.
+    /// They are run by another kind of engine, or on another machine.
     #[error(
-        "the services run on machine {0}; to run them elsewhere, end the controller there, see that its pods are gone, \
-         and delete the key `engine` of the store"
+        "the services run {}; to run them elsewhere, end the controller there, see that its pods are gone, and delete the \
+         key `engine` of the store", place(.0)
     )]
-    Elsewhere(String),
+    Elsewhere(Engine),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store holds something that can't be read.
     #[error("the store holds a record that this controller does not understand")]
     Record(#[from] RecordError),
+}
+
+fn place(engine: &Engine) -> String {
+    match (&*engine.kind, &*engine.machine) {
+        (kind, "") => format!("by engine {kind}"),
+        (kind, machine) => format!("by engine {kind} on machine {machine}"),
+    }
 }
 
 /// The lock, held.
@@ -56,8 +63,8 @@ impl Held {
         let txn = Txn::new().when(Compare::Absent(keys::ENGINE_ALIVE.to_owned()));
         let (owner, txn) = if let Some(entry) = read[0].first() {
             let engine: Engine = record::decode(&entry.key, &entry.value)?;
-            if engine.machine != machine {
-                return Err(LockError::Elsewhere(engine.machine));
+            if engine.machine != machine || engine.kind != kind {
+                return Err(LockError::Elsewhere(engine));
             }
             (engine.id, txn.when(Compare::ModRevision(entry.key.clone(), entry.mod_revision)))
         } else {

@@ -1,5 +1,6 @@
 //! What a service's pods are to be, as an engine is told: pure.
 
+use super::Pod;
 use crate::lastbackend::rules;
 use common::hex;
 use common::lastbackend::{Port, ServiceId};
@@ -23,8 +24,6 @@ pub struct PodWanted {
     pub shape: String,
     /// What it chooses its pool by.
     pub annotations: BTreeMap<String, String>,
-    /// The ports of the machine that lead to it.
-    pub published: Vec<Port>,
     /// Its containers.
     pub containers: Vec<ContainerWanted>,
 }
@@ -42,8 +41,10 @@ pub struct ContainerWanted {
     pub arguments: Vec<String>,
     /// Environment.
     pub env: Vec<(String, String)>,
-    /// Most memory that it may use, in bytes.
-    pub memory: i64,
+    /// Most memory that it may use, in MiB.
+    pub memory: u32,
+    /// Where it listens.
+    pub ports: Vec<Port>,
 }
 
 /// What the pods of a service are to be: all but the number is the same for each.
@@ -67,16 +68,19 @@ impl Wanted {
             name: pod_name(id, 0),
             shape: shape(service, &annotations),
             annotations,
-            published: service
-                .specs
-                .iter()
-                .flat_map(|spec| &spec.ports)
-                .filter(|port| port.published)
-                .cloned()
-                .collect(),
             containers: service.specs.iter().map(container).collect(),
         };
         Self { replicas: if gone { 0 } else { service.replicas }, first }
+    }
+
+    /// The service.
+    pub fn id(&self) -> &ServiceId {
+        &self.first.service
+    }
+
+    /// The service's `uid`.
+    pub fn uid(&self) -> &str {
+        &self.first.uid
     }
 
     /// The pod with this number.
@@ -89,9 +93,25 @@ impl Wanted {
         &self.first.shape
     }
 
+    /// What its pods choose their pool by.
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.first.annotations
+    }
+
+    /// The containers of each pod.
+    pub fn containers(&self) -> &[ContainerWanted] {
+        &self.first.containers
+    }
+
     /// The specs of its containers.
     pub fn specs(&self) -> impl Iterator<Item = &str> {
         self.first.containers.iter().map(|container| &*container.spec)
+    }
+
+    /// Whether all containers of a pod run.
+    pub fn runs(&self, pod: &Pod) -> bool {
+        let runs = |spec| pod.containers.iter().any(|one| one.spec == spec && one.is_running());
+        self.specs().all(runs)
     }
 }
 
@@ -130,6 +150,7 @@ fn container(spec: &Spec) -> ContainerWanted {
         entrypoint: words(&spec.entrypoint),
         arguments: words(&spec.command),
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        memory: i64::from(spec.memory) << 20,
+        memory: spec.memory,
+        ports: spec.ports.clone(),
     }
 }

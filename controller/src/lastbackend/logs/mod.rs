@@ -1,35 +1,32 @@
-//! The output of containers: read from where the runtime writes it, and sent as it comes.
+//! The output of containers, sent as it comes. Engines say where it is.
 //!
-//! * [`mod@line`]: the lines of such a file: pure
+//! * [`mod@line`]: the lines of a file that a container runtime writes: pure
 //! * [`mod@file`]: a file that grows, and is set aside for another one
+//! * [`mod@follow`]: such a file, followed to the end of its container
 //!
 //! A stream does nothing but when its client reads: it has no task of its own, and ends with the client.
 
 mod file;
+mod follow;
 mod line;
 
 pub use file::LogFile;
+pub use follow::follow_file;
 
-use super::engine::Engine;
+use super::engine::Source;
 use super::services::service_id;
 use super::{Platform, PlatformError, only};
 use axum::body::Bytes;
 use common::lastbackend::ServiceId;
 use common::store::record::lastbackend::{Pod, Run, Service};
 use common::store::{KeyRange, keys::lastbackend as keys};
-use file::Reader;
-use futures_util::Stream;
-use futures_util::stream::unfold;
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::Instant;
 
-/// How often a file that is read to its end is looked at.
-const POLL: Duration = Duration::from_millis(150);
-/// How often the runtime is asked whether the container has ended.
-const ASK: Duration = Duration::from_secs(1);
+/// The output of a container, as it comes.
+pub type Output = BoxStream<'static, io::Result<Bytes>>;
 
 /// Whose output.
 #[derive(Debug, Clone, Default)]
@@ -50,33 +47,24 @@ impl Platform {
         name: &str,
         which: &Which,
     ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>, PlatformError> {
-        let container = self.container(namespace, name, which).await?;
-        let engine = self.engine.clone();
+        let source = self.source(namespace, name, which).await?;
+        let engine = self.engine.as_ref().map(Arc::clone);
         let engine =
             engine.ok_or_else(|| PlatformError::Engine("this controller runs no services".to_owned()))?;
-        let log = engine.log(&container).await.map_err(|error| PlatformError::Engine(error.to_string()))?;
-        let log =
-            log.ok_or_else(|| PlatformError::Engine(format!("container {container} has no log here")))?;
-        let reader = Reader::open(&log);
-        let follower = Follower {
-            engine,
-            container,
-            ending: self.ending.clone(),
-            follow: which.follow,
-            asked: Instant::now(),
-        };
-        Ok(unfold(Some((reader, follower)), async |state| {
-            let (reader, mut follower) = state?;
-            match follower.next(reader).await {
-                Ok(Some((reader, bytes))) => Some((Ok(bytes), Some((reader, follower)))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
+        let output = engine.output(&source, which.follow).await;
+        let output = output.map_err(|error| PlatformError::Engine(error.to_string()))?;
+        let unknown = || PlatformError::Engine(format!("container {} has no log here", source.container));
+        let mut ending = self.ending.clone();
+        Ok(output.ok_or_else(unknown)?.take_until(Box::pin(async move {
+            // An error means that nothing will tell.
+            if ending.wait_for(|ending| *ending).await.is_err() {
+                pending::<()>().await;
             }
-        }))
+        })))
     }
 
     /// The container that is asked for, of those that the engine has told of.
-    async fn container(&self, namespace: &str, name: &str, which: &Which) -> Result<String, PlatformError> {
+    async fn source(&self, namespace: &str, name: &str, which: &Which) -> Result<Source, PlatformError> {
         let id = match service_id(namespace, name) {
             Ok(id) => id,
             Err(_) => self.must_exist(namespace, name).await?,
@@ -84,14 +72,16 @@ impl Platform {
         let ranges = [KeyRange::key(keys::service(&id)), KeyRange::key(keys::run(&id))];
         let read = self.store.snapshot(&ranges).await?.ranges;
         let Some(service) = only::<Service>(&read[0])? else {
-            return self.must_exist(namespace, name).await.map(|_| String::new());
+            self.must_exist(namespace, name).await?;
+            // It was made a moment ago.
+            return Err(PlatformError::NoPods(id));
         };
         let run = only::<Run>(&read[1])?.map(|run| run.record).filter(|run| run.uid == service.record.uid);
         chosen(&id, &run.unwrap_or_default().pods, which)
     }
 }
 
-fn chosen(id: &ServiceId, pods: &[Pod], which: &Which) -> Result<String, PlatformError> {
+fn chosen(id: &ServiceId, pods: &[Pod], which: &Which) -> Result<Source, PlatformError> {
     let pod = match &which.pod {
         Some(name) => {
             let named = pods.iter().find(|pod| pod.name == *name);
@@ -112,47 +102,11 @@ fn chosen(id: &ServiceId, pods: &[Pod], which: &Which) -> Result<String, Platfor
         Some(id) => PlatformError::UnknownContainer(pod.name.clone(), id.clone()),
         None => PlatformError::NoContainers(pod.name.clone()),
     };
-    found.map(|container| container.id.clone()).ok_or_else(unknown)
-}
-
-/// Follows a container to its end.
-struct Follower {
-    engine: Arc<dyn Engine>,
-    container: String,
-    ending: watch::Receiver<bool>,
-    follow: bool,
-    asked: Instant,
-}
-
-impl Follower {
-    /// What is new; nothing at the end.
-    async fn next(&mut self, mut reader: Reader) -> io::Result<Option<(Reader, Bytes)>> {
-        loop {
-            // A file is read where waiting for a disk holds nobody up.
-            let read = tokio::task::spawn_blocking(move || {
-                let bytes = reader.read();
-                (reader, bytes)
-            });
-            let (back, bytes) = read.await.map_err(io::Error::other)?;
-            reader = back;
-            let bytes = bytes?;
-            if !bytes.is_empty() {
-                return Ok(Some((reader, bytes.into())));
-            }
-            if !self.follow || *self.ending.borrow() {
-                return Ok(None);
-            }
-            if self.asked.elapsed() >= ASK {
-                self.asked = Instant::now();
-                // What it has written before it ended is read once more. A runtime that can't tell is asked again.
-                self.follow = !matches!(self.engine.has_ended(&self.container).await, Ok(true));
-                continue;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
-                // An error means that nothing will tell.
-                Ok(_) = self.ending.wait_for(|ending| *ending) => {}
-            }
-        }
-    }
+    let container = found.ok_or_else(unknown)?;
+    Ok(Source {
+        service: id.clone(),
+        pod: pod.name.clone(),
+        container: container.id.clone(),
+        spec: container.spec.clone(),
+    })
 }

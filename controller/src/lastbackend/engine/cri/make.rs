@@ -31,7 +31,8 @@ impl Cri {
             security_context: Some(security),
             ..LinuxPodSandboxConfig::default()
         };
-        let mappings = pod.published.iter().map(|port| PortMapping {
+        let ports = pod.containers.iter().flat_map(|container| &container.ports);
+        let mappings = ports.filter(|port| port.published).map(|port| PortMapping {
             protocol: protocol(port.protocol).into(),
             container_port: i32::from(port.internal),
             host_port: i32::from(port.external),
@@ -59,7 +60,7 @@ pub(super) fn container(
 ) -> ContainerConfig {
     let env = wanted.env.iter().map(|(key, value)| KeyValue { key: key.clone(), value: value.clone() });
     let resources = LinuxContainerResources {
-        memory_limit_in_bytes: wanted.memory,
+        memory_limit_in_bytes: i64::from(wanted.memory) << 20,
         ..LinuxContainerResources::default()
     };
     let security = LinuxContainerSecurityContext {

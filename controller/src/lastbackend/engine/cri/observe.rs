@@ -57,6 +57,8 @@ impl Cri {
                 index,
                 shape,
                 ready,
+                leaving: false,
+                reason: String::new(),
                 addresses,
             });
         }

@@ -1,7 +1,7 @@
 //! Pods are made, mended and removed. Each step may be taken again from its beginning, wherever it was cut short.
 
+use super::plan::restart_at;
 use super::{Cri, make};
-use crate::lastbackend::engine::plan::restart_at;
 use crate::lastbackend::engine::wanted::{ContainerWanted, PodWanted};
 use crate::lastbackend::engine::{Container, EngineError, Pod};
 use common::clock::now_nanos;

@@ -5,17 +5,41 @@
 //! * A pod of another shape is replaced. One that does not run is replaced at once; of those that run one after the
 //!   other, each when all pods of the new shape run. So a change that fails stops at one pod, and the others go on.
 
-use super::wanted::Wanted;
-use super::{Container, Pod, Step};
+use crate::lastbackend::engine::wanted::{PodWanted, Wanted};
+use crate::lastbackend::engine::{Container, Pod};
 use common::lastbackend::RunState;
 use std::time::Duration;
 
 /// Longest pause before a container is started again.
 const LONGEST: Duration = Duration::from_mins(5);
 
+/// A step of one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Makes a pod, or makes and starts the containers that it lacks.
+    Start(PodWanted, Option<Pod>),
+    /// Removes a pod.
+    Remove(Pod),
+}
+
+impl Step {
+    /// The pod: its service's `uid`, and its number.
+    pub(super) fn pod(&self) -> (&str, u32) {
+        match self {
+            Self::Start(pod, _) => (&pod.uid, pod.index),
+            Self::Remove(pod) => (&pod.uid, pod.index),
+        }
+    }
+}
+
 /// The steps that can be taken now, and when there may be more, in nanoseconds since the Unix epoch. `pods` are those of
 /// the service in the order of their numbers; `busy` tells for which numbers a step is being taken.
-pub fn plan(wanted: &Wanted, pods: &[Pod], busy: &dyn Fn(u32) -> bool, now: u64) -> (Vec<Step>, Option<u64>) {
+pub(super) fn plan(
+    wanted: &Wanted,
+    pods: &[Pod],
+    busy: &dyn Fn(u32) -> bool,
+    now: u64,
+) -> (Vec<Step>, Option<u64>) {
     let (mut steps, mut next) = (Vec::new(), None::<u64>);
     let mut outdated = Vec::new();
     // Of the new shape, or missing: until they run, nothing that runs is taken away.
@@ -33,7 +57,7 @@ pub fn plan(wanted: &Wanted, pods: &[Pod], busy: &dyn Fn(u32) -> bool, now: u64)
                 outdated.push(pod);
                 None
             }
-            Some(pod) if runs(wanted, pod) => None,
+            Some(pod) if wanted.runs(pod) => None,
             Some(pod) => {
                 awaited += 1;
                 let at = due(wanted, pod);
@@ -45,7 +69,7 @@ pub fn plan(wanted: &Wanted, pods: &[Pod], busy: &dyn Fn(u32) -> bool, now: u64)
         steps.extend(step);
     }
     let (running, idle): (Vec<&Pod>, Vec<&Pod>) =
-        outdated.into_iter().partition(|pod| pod.containers.iter().all(is_running));
+        outdated.into_iter().partition(|pod| pod.containers.iter().all(Container::is_running));
     steps.extend(idle.iter().map(|pod| Step::Remove((*pod).clone())));
     if awaited == 0 && idle.is_empty() {
         steps.extend(running.last().map(|pod| Step::Remove((*pod).clone())));
@@ -55,29 +79,18 @@ pub fn plan(wanted: &Wanted, pods: &[Pod], busy: &dyn Fn(u32) -> bool, now: u64)
     (steps, next)
 }
 
-fn is_running(container: &Container) -> bool {
-    container.state == RunState::Running
-}
-
-/// Whether all containers of a pod run.
-pub fn runs(wanted: &Wanted, pod: &Pod) -> bool {
-    wanted
-        .specs()
-        .all(|spec| pod.containers.iter().any(|container| container.spec == spec && is_running(container)))
-}
-
 /// When something can be done for a pod whose containers don't all run.
 fn due(wanted: &Wanted, pod: &Pod) -> u64 {
     let of_spec = |spec| match pod.containers.iter().find(|container| container.spec == spec) {
         None => Some(0),
-        Some(container) if is_running(container) => None,
+        Some(container) if container.is_running() => None,
         Some(container) => Some(restart_at(container)),
     };
     wanted.specs().filter_map(of_spec).min().unwrap_or_default()
 }
 
 /// When a container that does not run may be started.
-pub fn restart_at(container: &Container) -> u64 {
+pub(super) fn restart_at(container: &Container) -> u64 {
     let pause = match (container.state, container.failures) {
         (RunState::Created, _) | (_, 0 | 1) => Duration::ZERO,
         (_, failures) => Duration::from_secs(1 << (failures - 2).min(9)).min(LONGEST),
@@ -144,6 +157,8 @@ mod tests {
             name: of.name,
             shape: of.shape,
             ready: true,
+            leaving: false,
+            reason: String::new(),
             addresses: Vec::new(),
             created: 1,
             containers: vec![container],
