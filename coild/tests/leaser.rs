@@ -110,10 +110,13 @@ async fn a_pool_that_changed_since_it_was_read_is_read_anew() {
     let third = Unit::containing([10, 0, 0, 32].into(), 4);
     let closed = node.lease_any(&need(), 1, &BTreeSet::new()).await;
     assert!(matches!(closed, Err(LeaseError::NoPool(_))), "{closed:?}");
-    let closed = node.lease_exactly(&need().pool, third).await;
+    let closed = node.lease_exactly(&need().pool, third, false).await;
     assert!(matches!(closed, Err(LeaseError::NoPool(_))), "{closed:?}");
+    // What containers have already is leased of it all the same.
+    let fourth = Unit::containing([10, 0, 0, 48].into(), 4);
+    assert_eq!(node.lease_exactly(&need().pool, fourth, true).await.expect("adopted").1.unit, fourth);
     write(store.as_ref(), &pool("10.0.0.0/26")).await;
-    assert_eq!(node.lease_exactly(&need().pool, third).await.expect("leased").1.unit, third);
-    let taken = node.lease_exactly(&need().pool, second).await;
+    assert_eq!(node.lease_exactly(&need().pool, third, false).await.expect("leased").1.unit, third);
+    let taken = node.lease_exactly(&need().pool, second, false).await;
     assert!(matches!(taken, Err(LeaseError::BlockTaken(..))), "{taken:?}");
 }
