@@ -20,6 +20,7 @@ mod workload;
 pub use state::Kind;
 
 use crate::tools::directory;
+use crate::wait::wait_for;
 use anyhow::{Context, Result};
 use axum::Router;
 use serde_json::{Value, json};
@@ -57,6 +58,9 @@ impl Drop for FakeCluster {
         }
     }
 }
+
+/// Time for what has ended to be gone.
+const SOON: Duration = Duration::from_secs(20);
 
 impl FakeCluster {
     /// Listens on a free port of the loopback interface.
@@ -98,14 +102,16 @@ impl FakeCluster {
     /// The API server goes away, and all its connections break. The pods go on.
     pub fn go_away(&mut self) {
         if let Some(runtime) = self.server.take() {
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(SOON);
         }
     }
 
     /// The API server comes back, with all that it had.
     pub fn come_back(&mut self) -> Result<()> {
         let server = runtime()?;
-        let listener = server.block_on(TcpListener::bind(self.address))?;
+        let listener = wait_for("the port of the API server to be free", SOON, || {
+            Ok(Some(server.block_on(TcpListener::bind(self.address))?))
+        })?;
         self.address = listener.local_addr()?;
         let router = Router::new().fallback(request::serve).with_state(Arc::clone(&self.world));
         server.spawn(async move { axum::serve(listener, router).await });
