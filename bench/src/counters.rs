@@ -35,6 +35,11 @@ impl Counters {
         Ok(self.sum(metric, label)? - before.sum(metric, label)?)
     }
 
+    /// Bytes of the database that are in use: the file is larger by what earlier revisions left free.
+    pub(crate) fn in_use(&self) -> Result<f64> {
+        self.sum("etcd_mvcc_db_total_size_in_use_in_bytes", "")
+    }
+
     /// Bytes of the database's file.
     pub(crate) fn database(&self) -> Result<f64> {
         self.sum("etcd_mvcc_db_total_size_in_bytes", "")

@@ -79,6 +79,7 @@ fn measure(section: &mut Section, effort: Effort, nodes: usize) -> Result<()> {
     } else {
         section.figure(format!("{with}: etcd's database"), database, Unit::Megabytes);
     }
+    section.figure(format!("{with}: of that in use"), after.in_use()? / 1e6, Unit::Megabytes);
     let count = f64::from(u32::try_from(effort.of(nodes))?);
     for (what, (metric, label)) in [
         ("calls", CALLS),

@@ -7,7 +7,7 @@ use crate::plot::{Axis, Plot, Series};
 use crate::report::{Bound, Section, Unit, millis};
 use crate::rig;
 use crate::samples::Samples;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use coil_tests::controller::Controller;
 
 const ROUNDS: usize = 200;
@@ -60,11 +60,26 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
         Entry::new(Contender::nothing()?, None, 1),
         Entry::new(Contender::round_trip(&server)?, None, 1),
     ];
+    // What a call leaves of caches and dirty pages is the next one's: those that are compared follow calls of their kind.
+    for rivals in &rivals {
+        entries.push(Entry::new(Contender::coil(&rivals.coil.socket())?, Some(rivals.held), 1));
+    }
     for (rivals, (held, every)) in rivals.iter().zip(FILLS) {
-        entries.push(Entry::new(Contender::coil(&rivals.coil.socket())?, Some(held), 1));
         entries.push(Entry::new(rivals.host_local.contender()?, Some(held), every));
     }
+    let before: Vec<Handled> =
+        rivals.iter().map(|rivals| Handled::read(&rivals.coil)).collect::<Result<_>>()?;
     take_turns(&mut entries, effort.of(ROUNDS))?;
+    let mut inside = Vec::new();
+    for (rivals, before) in rivals.iter().zip(before) {
+        let mean = Handled::read(&rivals.coil)?.since(&before);
+        inside.push(format!("{mean:.2} ms with {}", rivals.held));
+    }
+    section.note(format!(
+        "Of an ADD, coild itself takes on average, from the whole request to the answer and the sync of its journal \
+         among it: {}. What is left is the plugin's process and the wake-ups.",
+        inside.join(", "),
+    ));
     for rivals in &rivals {
         let count = usize::try_from(rivals.held)?;
         ensure!(rig::held(&rivals.coil.socket())? == count, "coild does not hold {count} any more");
@@ -80,6 +95,29 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
         }
     }
     Ok(section)
+}
+
+/// The ADDs that a coild has handled, and the seconds that they took.
+struct Handled {
+    count: f64,
+    seconds: f64,
+}
+
+impl Handled {
+    fn read(coil: &Controller) -> Result<Self> {
+        let metrics = coil.coild().get("/metrics")?.expect(200)?.text();
+        let value = |name: &str| -> Result<f64> {
+            let line = format!("coild_add_duration_seconds_{name}{{result=\"ok\"}} ");
+            let found = metrics.lines().find_map(|other| other.strip_prefix(&line));
+            Ok(found.with_context(|| format!("coild tells no {name}"))?.parse()?)
+        };
+        Ok(Self { count: value("count")?, seconds: value("sum")? })
+    }
+
+    /// Milliseconds of each since an earlier reading.
+    fn since(&self, before: &Self) -> f64 {
+        (self.seconds - before.seconds) / (self.count - before.count) * 1e3
+    }
 }
 
 fn rivals(held: u32) -> Result<Rivals> {

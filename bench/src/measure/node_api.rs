@@ -4,6 +4,7 @@ use super::Effort;
 use crate::at_once::at_once;
 use crate::keep_alive::{Churn, KeepAlive, Until, churn, container_id};
 use crate::plot::{Axis, Plot, Series};
+use crate::processor;
 use crate::report::{Bound, Section, Unit, millis};
 use crate::rig::{self, Cluster};
 use anyhow::{Context, Result, ensure};
@@ -51,8 +52,17 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     for clients in CLIENTS {
         eprintln!("    {clients} at once");
         let before = commits(&coild)?;
+        let processes = [coild.process()?.id(), std::process::id()];
+        let taken = processes.map(processor::time);
         let seen = churn(&coild.socket(), clients, Until::Over(time))?;
         let committed = commits(&coild)? - before;
+        if clients == CLIENTS[CLIENTS.len() - 1] {
+            let mut spent = [0.0; 2];
+            for ((spent, process), before) in spent.iter_mut().zip(processes).zip(taken) {
+                *spent = processor::time(process)?.saturating_sub(before?).as_secs_f64();
+            }
+            section.note(note(clients, &seen, spent)?);
+        }
         let at = f64::from(u32::try_from(clients)?);
         rates.push((at, seen.rate()));
         floor.push((at, committed / seen.elapsed.as_secs_f64()));
@@ -64,6 +74,21 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     let lost = f64::from(u32::try_from(lost_by_kill(&mut coild)?)?);
     section.goal("addresses lost by a kill after the reply", Bound::AtMost(0.0), lost, Unit::Count);
     Ok(section)
+}
+
+/// Where the time of many clients goes.
+fn note(clients: usize, seen: &Churn, [coild, client]: [f64; 2]) -> Result<String> {
+    let each = f64::from(u32::try_from(clients)?) / seen.rate() * 1e3;
+    let (elapsed, requests) = (seen.elapsed.as_secs_f64(), seen.rate() * seen.elapsed.as_secs_f64());
+    Ok(format!(
+        "{clients} clients that never pause wait for each other: at {:.0} requests in a second, one takes {each:.1} ms on \
+         average, whatever its own work is. coild's work for one is {:.0} µs of a processor, the clients' {:.0} µs; in \
+         {elapsed:.1} s coild took {coild:.1} s of processor time, of which its one thread that answers has one second in a \
+         second at most, and the clients' thread {client:.1} s.",
+        seen.rate(),
+        coild / requests * 1e6,
+        client / requests * 1e6,
+    ))
 }
 
 /// How many of the addresses that clients were given coild does not know after it was killed.
