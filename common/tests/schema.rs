@@ -6,7 +6,9 @@ use common::ipam::{Family, NamespacePool, Pool, ServicePool, Unit};
 use common::name::{NodeName, PodText, PoolName};
 use common::pool_id::Scoped;
 use common::store::record::lastbackend as platform;
-use common::store::record::{self, Alive, BlockMirror, Evict, Fixed, Lease, Node, Plan, Restored, Schema};
+use common::store::record::{
+    self, Alive, BlockMirror, Evict, Fixed, KubernetesNode, Lease, Node, Plan, Restored, Schema,
+};
 use common::store::{Txn, keys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -81,6 +83,7 @@ fn examples_are_what_the_code_reads_and_writes() {
     documents::<BlockMirror>("block/<node>/<pool>/<unit>", &keys::block(&node, &pool, unit));
     documents::<Node>("node/<node>", &keys::node(&node));
     documents::<Alive>("alive/<node>", &keys::alive(&node));
+    documents::<KubernetesNode>("kubernetes/<node>", &keys::kubernetes_node(&node));
     let address = "10.64.0.21".parse().expect("address");
     let scoped = |name| {
         let text = |text| PodText::new(text).expect("text");

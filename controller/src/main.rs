@@ -12,7 +12,7 @@ use controller::config::Means;
 use controller::config::ServeConfig;
 use controller::config::{Config, CreateToken, Mode, StandaloneConfig};
 #[cfg(all(feature = "etcd", feature = "kubernetes"))]
-use controller::kubernetes::{Cluster, keep_up_with_sets};
+use controller::kubernetes::{Cluster, keep_up};
 use controller::server::{self, Parts};
 use std::io::Write;
 use std::process::ExitCode;
@@ -78,7 +78,7 @@ async fn serve(config: ServeConfig) -> Result<()> {
     #[cfg(feature = "kubernetes")]
     if let Some(cluster) = cluster.clone() {
         let interval = config.kubernetes.kubernetes_interval;
-        tokio::spawn(keep_up_with_sets(cluster, interval, std::sync::Arc::clone(&store)));
+        tokio::spawn(keep_up(cluster, interval, std::sync::Arc::clone(&store)));
     }
     #[cfg(any(feature = "cri", feature = "kubernetes"))]
     let engine = config.engine.engine(Means {

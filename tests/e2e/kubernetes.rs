@@ -113,3 +113,58 @@ fn what_kubernetes_does_not_say_is_not_concluded() -> Result<()> {
     site.kubernetes.set_broken(false);
     site.becomes(&address, "unleased")
 }
+
+#[test]
+fn a_node_is_removed_when_kubernetes_has_deleted_it() -> Result<()> {
+    let Site { kubernetes, asking, mut node, cluster } = Site::start()?;
+    let nodes = || -> Result<Vec<String>> {
+        let list = cluster.controller.coilctl_json("node list")?;
+        Ok(list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|node| node["name"].as_str().map(str::to_owned))
+            .collect())
+    };
+    // One that Kubernetes never had, as a machine beside the cluster.
+    let mut beside = cluster.coild("beside", &[])?;
+    beside.allocate("a")?;
+    let held = node.allocate("b")?;
+    kubernetes.set_nodes(&["n1", "n2", "n3"]);
+    let asked = |times: usize| -> Result<()> {
+        let before = kubernetes.lists();
+        wait_until("Kubernetes to be asked", SOON, || Ok(kubernetes.lists() >= before + times))
+    };
+    asked(3)?;
+    // That it is down is no reason, nor that Kubernetes answers nothing, nor that it is gone there while it lives.
+    node.kill()?;
+    wait_until("it to be away", SOON * 2, || {
+        let shown = cluster.controller.coilctl_json("node show n1")?;
+        Ok(shown["alive"] == false)
+    })?;
+    asked(4)?;
+    kubernetes.set_broken(true);
+    kubernetes.set_nodes(&[]);
+    let before = kubernetes.failures();
+    wait_until("requests to fail", SOON, || Ok(kubernetes.failures() >= before + 4))?;
+    ensure!(nodes()? == ["beside", "n1"], "{:?}", nodes()?);
+    node.run()?;
+    kubernetes.set_broken(false);
+    asked(4)?;
+    ensure!(nodes()? == ["beside", "n1"] && node.status()?.fenced.is_empty(), "{:?}", nodes()?);
+    // Down and gone: its block goes back, and another one may have its address.
+    node.stop()?;
+    beside.stop()?;
+    wait_until("the node to be removed", SOON, || Ok(nodes()? == ["beside"]))?;
+    let shown = cluster.controller.coilctl_json(&format!("address show {held}"))?;
+    ensure!(shown["state"] == "unleased", "{shown}");
+    asked(4)?;
+    ensure!(nodes()? == ["beside"], "{:?}", nodes()?);
+    let log = asking.log()?;
+    ensure!(
+        log.contains("node n1: removed") && kubernetes.wrong().is_empty(),
+        "{:?}: {log}",
+        kubernetes.wrong()
+    );
+    Ok(())
+}

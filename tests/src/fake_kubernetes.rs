@@ -23,6 +23,7 @@ const TOKEN: &str = "of-the-controller";
 struct Objects {
     sets: BTreeSet<(String, String)>,
     pods: BTreeSet<(String, String)>,
+    nodes: BTreeSet<(String, String)>,
     /// Answers nothing but errors.
     broken: bool,
     /// Complete lists of sets that were answered, and requests that were refused as it is broken.
@@ -50,6 +51,7 @@ impl FakeKubernetes {
         let objects = Shared::default();
         let router = Router::new()
             .route("/apis/apps/v1/statefulsets", get(list_sets))
+            .route("/api/v1/nodes", get(list_nodes))
             .route("/api/v1/namespaces/{namespace}/pods/{name}", get(get_pod))
             .fallback(async || status(StatusCode::NOT_FOUND, "NotFound"))
             .layer(from_fn_with_state(Arc::clone(&objects), check))
@@ -82,6 +84,11 @@ impl FakeKubernetes {
     /// Sets the pods that there are.
     pub fn set_pods(&self, pods: &[(&str, &str)]) {
         lock(&self.objects).pods = owned(pods);
+    }
+
+    /// Sets the nodes that there are.
+    pub fn set_nodes(&self, nodes: &[&str]) {
+        lock(&self.objects).nodes = nodes.iter().map(|&name| (String::new(), name.to_owned())).collect();
     }
 
     /// Lets it fail, or answer again.
@@ -142,26 +149,43 @@ fn wants_metadata(headers: &HeaderMap, kind: &str) -> bool {
     accept.contains(&format!("as={kind}")) && accept.contains("g=meta.k8s.io")
 }
 
-/// One set for a page, however many are asked for.
 async fn list_sets(
     State(objects): State<Shared>,
     headers: HeaderMap,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
-    if !wants_metadata(&headers, "PartialObjectMetadataList") || !query.contains_key("limit") {
-        return status(StatusCode::BAD_REQUEST, "BadRequest");
-    }
     let mut objects = lock(&objects);
+    let (response, is_last) = page(&objects.sets, &headers, &query);
+    objects.lists += usize::from(is_last);
+    response
+}
+
+async fn list_nodes(
+    State(objects): State<Shared>,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    page(&lock(&objects).nodes, &headers, &query).0
+}
+
+/// One object for a page, however many are asked for; and whether it is the last one.
+fn page(
+    all: &BTreeSet<(String, String)>,
+    headers: &HeaderMap,
+    query: &BTreeMap<String, String>,
+) -> (Response, bool) {
+    if !wants_metadata(headers, "PartialObjectMetadataList") || !query.contains_key("limit") {
+        return (status(StatusCode::BAD_REQUEST, "BadRequest"), false);
+    }
     let at: usize = query.get("continue").and_then(|token| token.parse().ok()).unwrap_or(0);
-    let items: Vec<Value> = objects.sets.iter().skip(at).take(1).map(metadata).collect();
-    let rest = objects.sets.len().saturating_sub(at + 1);
+    let items: Vec<Value> = all.iter().skip(at).take(1).map(metadata).collect();
+    let rest = all.len().saturating_sub(at + 1);
     let token = if rest > 0 { (at + 1).to_string() } else { String::new() };
-    objects.lists += usize::from(rest == 0);
-    Json(json!({
+    let list = json!({
         "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": "17", "continue": token}, "items": items,
-    }))
-    .into_response()
+    });
+    (Json(list).into_response(), rest == 0)
 }
 
 async fn get_pod(
@@ -179,11 +203,13 @@ async fn get_pod(
     }
 }
 
+/// An object without a namespace is the cluster's.
 fn metadata((namespace, name): &(String, String)) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-        "metadata": {"name": name, "namespace": namespace, "uid": format!("{namespace}-{name}")},
-    })
+    let mut metadata = json!({"name": name, "uid": format!("{namespace}-{name}")});
+    if !namespace.is_empty() {
+        metadata["namespace"] = json!(namespace);
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
 fn status(code: StatusCode, reason: &str) -> Response {

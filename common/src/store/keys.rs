@@ -162,6 +162,21 @@ pub fn parse_node(key: &str) -> Option<NodeName> {
     NodeName::new(key.strip_prefix("node/")?).ok()
 }
 
+/// `kubernetes/<node>`
+pub fn kubernetes_node(node: &NodeName) -> String {
+    format!("kubernetes/{node}")
+}
+
+/// The nodes that Kubernetes had.
+pub fn kubernetes_nodes() -> KeyRange {
+    KeyRange::prefix("kubernetes/")
+}
+
+/// The node that a key of [`kubernetes_nodes`] names.
+pub fn parse_kubernetes_node(key: &str) -> Option<NodeName> {
+    NodeName::new(key.strip_prefix("kubernetes/")?).ok()
+}
+
 /// `alive/<node>`
 pub fn alive(node: &NodeName) -> String {
     format!("alive/{node}")

@@ -157,6 +157,10 @@ pub struct Alive {
     pub instance: String,
 }
 
+/// `kubernetes/<node>`: a node that Kubernetes had. Only that it is there counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesNode {}
+
 /// `block/<node>/<pool>/<unit>`: the mirror of a block's allocations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "MirrorForm", into = "MirrorForm")]

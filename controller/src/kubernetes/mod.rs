@@ -2,16 +2,21 @@
 //!
 //! * [`Access`], [`Cluster`]: how its API server is reached
 //! * [`sets`]: addresses that are kept for pods of StatefulSets which are gone
+//! * [`nodes`]: nodes that are gone
 
+mod nodes;
 mod sets;
 
-use common::store::Store;
+use common::error::chain;
+use common::store::record::RecordError;
+use common::store::{Store, StoreError};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// Time to connect to the API server.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -78,7 +83,33 @@ impl Cluster {
     }
 }
 
-/// Looks every `interval` for sets that are gone, for ever.
-pub async fn keep_up_with_sets(cluster: Cluster, interval: Duration, store: Arc<dyn Store>) {
-    sets::Sets::new(cluster.client, store).run(interval).await;
+/// Objects in one answer of the API server.
+const PAGE: u32 = 500;
+
+/// Why something could not be looked at.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error("the API server of Kubernetes")]
+    Kubernetes(#[from] kube::Error),
+    #[error("the store")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Looks every `interval` for sets and nodes that are gone, for ever.
+pub async fn keep_up(cluster: Cluster, interval: Duration, store: Arc<dyn Store>) {
+    let mut sets = sets::Sets::new(cluster.client.clone(), Arc::clone(&store));
+    let mut nodes = nodes::Nodes::new(cluster.client, store);
+    let mut ticks = interval_at(Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = sets.look().await {
+            tracing::warn!(error = %chain(&error), "can't tell which StatefulSets are gone");
+        }
+        if let Err(error) = nodes.look().await {
+            tracing::warn!(error = %chain(&error), "can't tell which nodes are gone");
+        }
+    }
 }

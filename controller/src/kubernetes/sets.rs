@@ -4,15 +4,15 @@
 //! That is certain only if Kubernetes said so twice, and was asked after the store: whoever has an address kept had its set
 //! by then. Any number of controllers may do this, as each address is given up in one transaction.
 
+use super::{LookError, PAGE};
 use crate::audit;
 use crate::auth::Caller;
 use common::clock;
-use common::error::chain;
 use common::ipam::{Family, Unit};
 use common::name::PodText;
 use common::pool_id::Scoped;
 use common::store::leases::addresses::{self, Kept};
-use common::store::record::{self, Fixed, Lease, RecordError, stateful_set};
+use common::store::record::{self, Fixed, Lease, stateful_set};
 use common::store::{Compare, Entry, Store, StoreError, Txn, keys, list_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -20,22 +20,6 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
-
-/// Sets in one answer of the API server.
-const PAGE: u32 = 500;
-
-/// Why the sets could not be looked at.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SetsError {
-    #[error("the API server of Kubernetes")]
-    Kubernetes(#[from] kube::Error),
-    #[error("the store")]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Record(#[from] RecordError),
-}
 
 /// Looks for sets that are gone.
 pub(super) struct Sets {
@@ -56,19 +40,7 @@ impl Sets {
         Self { client, store, gone: BTreeSet::new() }
     }
 
-    /// Looks again and again.
-    pub(super) async fn run(mut self, interval: Duration) {
-        let mut ticks = interval_at(Instant::now() + interval, interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Err(error) = self.look().await {
-                tracing::warn!(error = %chain(&error), "can't tell which StatefulSets are gone");
-            }
-        }
-    }
-
-    async fn look(&mut self) -> Result<(), SetsError> {
+    pub(super) async fn look(&mut self) -> Result<(), LookError> {
         let mut kept: BTreeMap<Scoped, Vec<OfPod>> = BTreeMap::new();
         for entry in list_all(self.store.as_ref(), &keys::all_fixed()).await?.items {
             let Some(pod) = keys::parse_fixed(&entry.key) else { continue };
@@ -88,7 +60,7 @@ impl Sets {
             }
             match self.give_up(pod, entry).await {
                 // Somebody has it changed meanwhile.
-                Ok(()) | Err(SetsError::Store(StoreError::Conflict)) => {}
+                Ok(()) | Err(LookError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -96,7 +68,7 @@ impl Sets {
     }
 
     /// All sets of the cluster.
-    async fn sets(&self) -> Result<BTreeSet<Scoped>, SetsError> {
+    async fn sets(&self) -> Result<BTreeSet<Scoped>, LookError> {
         let sets: Api<StatefulSet> = Api::all(self.client.clone());
         let (mut there, mut page) = (BTreeSet::new(), ListParams::default().limit(PAGE));
         loop {
@@ -113,13 +85,13 @@ impl Sets {
         }
     }
 
-    async fn pod_exists(&self, pod: &Scoped) -> Result<bool, SetsError> {
+    async fn pod_exists(&self, pod: &Scoped) -> Result<bool, LookError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), pod.namespace.as_str());
         Ok(pods.get_metadata_opt(pod.name.as_str()).await?.is_some())
     }
 
     /// An address that a node still holds for the pod goes with it; one that nobody holds is free at once.
-    async fn give_up(&self, pod: &Scoped, index: &Entry) -> Result<(), SetsError> {
+    async fn give_up(&self, pod: &Scoped, index: &Entry) -> Result<(), LookError> {
         let store = self.store.as_ref();
         let fixed: Fixed = record::decode(&index.key, &index.value)?;
         let unit = Unit::containing(fixed.address, 0);
