@@ -147,7 +147,6 @@ mod tests {
             ("[]", "it must be a JSON object"),
             ("{", "EOF while parsing"),
             ("{} {}", "missing field `name`"),
-            (r#"{"name":"p"}"#, "missing field `subnets`"),
             (r#"{"name":"P","subnets":[]}"#, "name: pool name \"P\" is malformed"),
             (r#"{"name":"p","subnets":["10.0.0.0/8","x"]}"#, "subnets[1]: invalid IP address syntax"),
             (r#"{"name":"p","subnets":"10.0.0.0/8"}"#, "subnets: invalid type: string"),
