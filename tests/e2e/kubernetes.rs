@@ -132,8 +132,8 @@ fn a_node_is_removed_when_kubernetes_has_deleted_it() -> Result<()> {
     let held = node.allocate("b")?;
     kubernetes.set_nodes(&["n1", "n2", "n3"]);
     let asked = |times: usize| -> Result<()> {
-        let before = kubernetes.lists();
-        wait_until("Kubernetes to be asked", SOON, || Ok(kubernetes.lists() >= before + times))
+        let before = kubernetes.node_lists();
+        wait_until("Kubernetes to be asked", SOON, || Ok(kubernetes.node_lists() >= before + times))
     };
     asked(3)?;
     // That it is down is no reason, nor that Kubernetes answers nothing, nor that it is gone there while it lives.

@@ -255,7 +255,9 @@ fn health_readiness_and_metrics() -> Result<()> {
     get("/readyz?pool=default")?.expect(503)?;
     get("/readyz")?.expect(200)?;
     let metrics = get("/metrics")?.expect(200)?;
-    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
+    assert!(
+        metrics.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
+    );
     let text = metrics.text();
     let line = "coild_addresses_allocated{pool=\"default\",family=\"ipv4\"} 16";
     assert!(text.lines().any(|found| found == line), "{text}");

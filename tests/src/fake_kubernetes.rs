@@ -26,8 +26,9 @@ struct Objects {
     nodes: BTreeSet<(String, String)>,
     /// Answers nothing but errors.
     broken: bool,
-    /// Complete lists of sets that were answered, and requests that were refused as it is broken.
+    /// Complete lists of sets, and of nodes, that were answered, and requests that were refused as it is broken.
     lists: usize,
+    node_lists: usize,
     failures: usize,
     /// Requests that no API server would take.
     wrong: Vec<String>,
@@ -101,6 +102,11 @@ impl FakeKubernetes {
         lock(&self.objects).lists
     }
 
+    /// How often it has listed all nodes.
+    pub fn node_lists(&self) -> usize {
+        lock(&self.objects).node_lists
+    }
+
     /// How many requests it has refused while it was broken.
     pub fn failures(&self) -> usize {
         lock(&self.objects).failures
@@ -165,7 +171,10 @@ async fn list_nodes(
     headers: HeaderMap,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
-    page(&lock(&objects).nodes, &headers, &query).0
+    let mut objects = lock(&objects);
+    let (response, is_last) = page(&objects.nodes, &headers, &query);
+    objects.node_lists += usize::from(is_last);
+    response
 }
 
 /// One object for a page, however many are asked for; and whether it is the last one.
