@@ -5,11 +5,35 @@ use nix::unistd::{SysconfVar, sysconf};
 use std::time::Duration;
 
 /// Processor time that a process has taken so far, with all of its threads, in the kernel and outside.
-pub(crate) fn time(process: u32) -> Result<Duration> {
+fn time(process: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let ticks = ticks(&stat).with_context(|| format!("not the state of a process: {stat}"))?;
     let a_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|count| u32::try_from(count).ok());
     Ok(Duration::from_secs(ticks) / a_second.context("the kernel does not tell its ticks")?)
+}
+
+/// What some processes take of the processors from now on.
+#[derive(Debug)]
+pub(crate) struct Spending<const N: usize>([(u32, Duration); N]);
+
+impl<const N: usize> Spending<N> {
+    /// Begins to count.
+    pub(crate) fn of(processes: [u32; N]) -> Result<Self> {
+        let mut begun = processes.map(|process| (process, Duration::ZERO));
+        for (process, before) in &mut begun {
+            *before = time(*process)?;
+        }
+        Ok(Self(begun))
+    }
+
+    /// Seconds of each so far.
+    pub(crate) fn seconds(&self) -> Result<[f64; N]> {
+        let mut spent = [0.0; N];
+        for (spent, (process, before)) in spent.iter_mut().zip(self.0) {
+            *spent = time(process)?.saturating_sub(before).as_secs_f64();
+        }
+        Ok(spent)
+    }
 }
 
 /// Fields 14 and 15. The second field is a name in brackets that may have anything in it.

@@ -80,6 +80,13 @@ pub(crate) fn take(connection: &mut KeepAlive, container: &str) -> Result<IpAddr
     Ok(address.parse()?)
 }
 
+/// A number that a coild tells of itself; with its labels, if it has some.
+pub(crate) fn metric(coild: &Http, name: &str) -> Result<f64> {
+    let metrics = coild.get("/metrics")?.expect(200)?.text();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("coild tells no {name}"))?.parse()?)
+}
+
 /// How many addresses a node holds.
 pub(crate) fn held(socket: &Path) -> Result<usize> {
     let status: StatusReply = Http::Unix(socket.to_owned()).get("/status")?.expect(200)?.parse()?;

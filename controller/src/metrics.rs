@@ -12,8 +12,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// Type of the text: `OpenMetrics` 1.0.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use coild::metrics::CONTENT_TYPE;
 
 struct Numbers {
     pools: Vec<PoolView>,

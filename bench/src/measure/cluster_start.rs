@@ -2,7 +2,7 @@
 
 use super::Effort;
 use crate::counters::{CALLS, Counters, LIVENESS, READS, RECEIVED, TRANSACTIONS, WATCHES};
-use crate::processor;
+use crate::processor::Spending;
 use crate::report::{Bound, Section, Unit, millis};
 use crate::rig::Cluster;
 use crate::samples::Samples;
@@ -49,16 +49,12 @@ fn measure(section: &mut Section, effort: Effort, nodes: usize) -> Result<()> {
     let mut simulated = Nodes::open(&cluster.etcd.endpoint(), effort.of(nodes))?;
     let [member] = cluster.etcd.members() else { bail!("more than one etcd") };
     let processes = [member.process()?.id(), std::process::id()];
-    let taken = processes.map(processor::time);
+    let spending = Spending::of(processes)?;
     let before = Counters::read(&cluster.etcd)?;
     let start = Instant::now();
     let seen = simulated.arrive(effort.time(ARRIVAL), PODS)?;
     let elapsed = start.elapsed();
-    let mut spent = [0.0; 2];
-    for ((spent, process), before) in spent.iter_mut().zip(processes).zip(taken) {
-        *spent = processor::time(process)?.saturating_sub(before?).as_secs_f64();
-    }
-    section.note(note(nodes, elapsed, spent)?);
+    section.note(note(nodes, elapsed, spending.seconds()?)?);
     simulated.settle()?;
     let after = Counters::read(&cluster.etcd)?;
     simulated.end();

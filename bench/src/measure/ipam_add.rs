@@ -7,7 +7,7 @@ use crate::plot::{Axis, Plot, Series};
 use crate::report::{Bound, Section, Unit, millis};
 use crate::rig;
 use crate::samples::Samples;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use coil_tests::controller::Controller;
 
 const ROUNDS: usize = 200;
@@ -105,12 +105,8 @@ struct Handled {
 
 impl Handled {
     fn read(coil: &Controller) -> Result<Self> {
-        let metrics = coil.coild().get("/metrics")?.expect(200)?.text();
-        let value = |name: &str| -> Result<f64> {
-            let line = format!("coild_add_duration_seconds_{name}{{result=\"ok\"}} ");
-            let found = metrics.lines().find_map(|other| other.strip_prefix(&line));
-            Ok(found.with_context(|| format!("coild tells no {name}"))?.parse()?)
-        };
+        let value =
+            |name| rig::metric(&coil.coild(), &format!("coild_add_duration_seconds_{name}{{result=\"ok\"}}"));
         Ok(Self { count: value("count")?, seconds: value("sum")? })
     }
 

@@ -4,10 +4,10 @@ use super::Effort;
 use crate::at_once::at_once;
 use crate::keep_alive::{Churn, KeepAlive, Until, churn, container_id};
 use crate::plot::{Axis, Plot, Series};
-use crate::processor;
+use crate::processor::Spending;
 use crate::report::{Bound, Section, Unit, millis};
 use crate::rig::{self, Cluster};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use coil_tests::coild::Coild;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -52,16 +52,11 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     for clients in CLIENTS {
         eprintln!("    {clients} at once");
         let before = commits(&coild)?;
-        let processes = [coild.process()?.id(), std::process::id()];
-        let taken = processes.map(processor::time);
+        let spending = Spending::of([coild.process()?.id(), std::process::id()])?;
         let seen = churn(&coild.socket(), clients, Until::Over(time))?;
         let committed = commits(&coild)? - before;
         if clients == CLIENTS[CLIENTS.len() - 1] {
-            let mut spent = [0.0; 2];
-            for ((spent, process), before) in spent.iter_mut().zip(processes).zip(taken) {
-                *spent = processor::time(process)?.saturating_sub(before?).as_secs_f64();
-            }
-            section.note(note(clients, &seen, spent)?);
+            section.note(note(clients, &seen, spending.seconds()?)?);
         }
         let at = f64::from(u32::try_from(clients)?);
         rates.push((at, seen.rate()));
@@ -151,7 +146,5 @@ fn add(section: &mut Section, clients: usize, seen: Churn, committed: f64) {
 
 /// Commits of the journal so far.
 fn commits(coild: &Coild) -> Result<f64> {
-    let metrics = coild.http().get("/metrics")?.expect(200)?.text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("coild_journal_commits_total "));
-    Ok(line.context("coild counts its commits")?.parse()?)
+    rig::metric(&coild.http(), "coild_journal_commits_total")
 }

@@ -2,7 +2,7 @@
 
 use super::{Effort, timed};
 use crate::at_once::at_once;
-use crate::processor;
+use crate::processor::Spending;
 use crate::report::{Bound, Section, Unit, millis};
 use crate::rig::Cluster;
 use crate::samples::Samples;
@@ -129,7 +129,8 @@ fn started(section: &mut Section, effort: Effort) -> Result<()> {
 #[expect(clippy::disallowed_methods, reason = "that nothing happens takes its time")]
 fn idle(platform: &mut Platform, time: Duration) -> Result<f64> {
     let process = platform.controller.process()?.id();
-    let before = processor::time(process)?;
+    let spending = Spending::of([process])?;
     std::thread::sleep(time);
-    Ok((processor::time(process)?.saturating_sub(before)).as_secs_f64() / time.as_secs_f64())
+    let [spent] = spending.seconds()?;
+    Ok(spent / time.as_secs_f64())
 }

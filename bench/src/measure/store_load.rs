@@ -4,7 +4,7 @@ use super::Effort;
 use crate::counters::{Counters, RECEIVED, TRANSACTIONS, WRITTEN};
 use crate::keep_alive::{KeepAlive, container_id, delete_of, post_of};
 use crate::report::{Bound, Section, Unit};
-use crate::rig::Cluster;
+use crate::rig::{self, Cluster};
 use anyhow::{Context, Result, ensure};
 use coil_tests::wait::wait_until;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     churn.go_on(Duration::from_secs(PODS as u64) / RATE + Duration::from_secs(1))?;
     let (before, started) = (Counters::read(&cluster.etcd)?, churn.started);
     churn.go_on(effort.time(TIME))?;
-    let mirrored = || Ok(mirror_lag(&coild)? <= 0.0);
+    let mirrored = || Ok(rig::metric(&coild.http(), "coild_mirror_lag_seconds")? <= 0.0);
     wait_until("the mirror to catch up", Duration::from_secs(10), mirrored)?;
     let after = Counters::read(&cluster.etcd)?;
     let pods = f64::from(u32::try_from(churn.started - started)?);
@@ -118,12 +118,6 @@ fn request(container: &str, netns: &Path) -> Result<Value> {
 
 fn pod(container: &str) -> String {
     format!("frontend-7d4b9c6f5d-{}", &container[container.len() - 5..])
-}
-
-fn mirror_lag(coild: &coil_tests::coild::Coild) -> Result<f64> {
-    let metrics = coild.http().get("/metrics")?.expect(200)?.text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("coild_mirror_lag_seconds "));
-    Ok(line.context("coild tells the mirror's lag")?.parse()?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "pods come at their time")]
