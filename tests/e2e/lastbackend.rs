@@ -352,36 +352,21 @@ fn a_controller_that_is_killed_at_any_step_goes_on() -> Result<()> {
         "engine.container.created=return",
         "engine.container.started=2*off->return",
     ] {
-        killed_at(&mut platform, point)?;
+        platform.controller.run_with_failpoints(point)?;
         platform.post("/namespace/demo/service", &web("web", 3))?;
-        ends(&mut platform, point)?;
+        platform.controller.run_after_failpoint(point, SOON)?;
         let service = platform.runs("web", 3).context(point)?;
         assert_eq!(platform.containerd.sandboxes()?, ["web-0", "web-1", "web-2"], "{point}");
         for address in addresses(&service) {
             platform.fetch(&address)?;
         }
-        killed_at(&mut platform, "engine.sandbox.stopped=1*off->return")?;
+        platform.controller.run_with_failpoints("engine.sandbox.stopped=1*off->return")?;
         platform.delete(WEB)?;
-        ends(&mut platform, "engine.sandbox.stopped")?;
+        platform.controller.run_after_failpoint("engine.sandbox.stopped", SOON)?;
         platform.gone(WEB).context(point)?;
         platform.is_clean().context(point)?;
     }
     Ok(())
-}
-
-/// The next controller is killed when it comes to this point.
-fn killed_at(platform: &mut Platform, point: &str) -> Result<()> {
-    platform.controller.kill()?;
-    platform.controller.set_failpoints(point);
-    platform.controller.run()
-}
-
-/// It has come to the point; the one after it goes on.
-fn ends(platform: &mut Platform, point: &str) -> Result<()> {
-    platform.controller.process()?.wait(SOON).with_context(|| point.to_owned())?;
-    platform.controller.kill()?;
-    platform.controller.set_failpoints("");
-    platform.controller.run()
 }
 
 #[test]

@@ -317,35 +317,20 @@ fn a_controller_that_is_killed_at_any_step_goes_on() -> Result<()> {
     let mut site = Site::start()?;
     for point in ["engine.namespace.applied", "engine.service.applied", "engine.deployment.applied"] {
         let made = site.cluster.made();
-        killed_at(&mut site, point)?;
+        site.controller.run_with_failpoints(&format!("{point}=return"))?;
         site.post("/namespace/demo/service", &web(3))?;
-        ends(&mut site, point)?;
+        site.controller.run_after_failpoint(point, SOON)?;
         let service = site.runs("web", 3).context(point)?;
         assert_eq!(names(&service).len(), 3, "{point}");
         assert_eq!(site.cluster.made(), made + 3, "{point}: nothing is made twice");
-        killed_at(&mut site, "engine.deployment.deleted")?;
+        site.controller.run_with_failpoints("engine.deployment.deleted=return")?;
         site.delete(WEB)?;
-        ends(&mut site, "engine.deployment.deleted")?;
+        site.controller.run_after_failpoint("engine.deployment.deleted", SOON)?;
         site.gone(WEB).context(point)?;
     }
     site.delete("/namespace/demo")?;
     site.gone("/namespace/demo")?;
     site.is_clean()
-}
-
-/// The next controller is killed when it comes to this point.
-fn killed_at(site: &mut Site, point: &str) -> Result<()> {
-    site.controller.kill()?;
-    site.controller.set_failpoints(&format!("{point}=return"));
-    site.controller.run()
-}
-
-/// It has come to the point; the one after it goes on.
-fn ends(site: &mut Site, point: &str) -> Result<()> {
-    site.controller.process()?.wait(SOON).with_context(|| point.to_owned())?;
-    site.controller.kill()?;
-    site.controller.set_failpoints("");
-    site.controller.run()
 }
 
 #[test]

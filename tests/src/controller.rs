@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A coil-controller. It listens on a Unix socket in its directory, which outlives restarts.
@@ -91,6 +92,19 @@ impl Controller {
         })
         .with_context(|| process.story())?;
         process.is_running()
+    }
+
+    /// Kills it, and starts another one with these failpoints.
+    pub fn run_with_failpoints(&mut self, failpoints: &str) -> Result<()> {
+        self.kill()?;
+        self.set_failpoints(failpoints);
+        self.run()
+    }
+
+    /// Waits until it has ended at a point, and starts one that goes on.
+    pub fn run_after_failpoint(&mut self, point: &str, within: Duration) -> Result<()> {
+        self.process()?.wait(within).with_context(|| point.to_owned())?;
+        self.run_with_failpoints("")
     }
 
     /// Asks it to end, and waits.

@@ -10,8 +10,13 @@ mod sets;
 use common::error::chain;
 use common::store::record::RecordError;
 use common::store::{Store, StoreError};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -95,6 +100,26 @@ enum LookError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Record(#[from] RecordError),
+}
+
+/// The names of all objects of a kind in the cluster; those without a name of ours are left out.
+async fn all_named<K, T: Ord>(
+    client: &Client,
+    name: impl Fn(ObjectMeta) -> Option<T>,
+) -> Result<BTreeSet<T>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let objects: Api<K> = Api::all(client.clone());
+    let (mut there, mut page) = (BTreeSet::new(), ListParams::default().limit(PAGE));
+    loop {
+        let list = objects.list_metadata(&page).await?;
+        there.extend(list.items.into_iter().filter_map(|object| name(object.metadata)));
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(there),
+        }
+    }
 }
 
 /// Looks every `interval` for sets and nodes that are gone, for ever.

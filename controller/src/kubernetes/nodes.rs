@@ -4,7 +4,7 @@
 //! certain only if Kubernetes said so twice, and was asked after the store. A node that still renews its liveness is not
 //! removed, nor is one that Kubernetes never had: those that it has are remembered in the store.
 
-use super::{LookError, PAGE};
+use super::{LookError, all_named};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::reclaim;
@@ -13,8 +13,8 @@ use common::name::NodeName;
 use common::store::record::{self, KubernetesNode};
 use common::store::{Compare, KeyRange, Op, Store, StoreError, Txn, keys};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::ListParams;
-use kube::{Api, Client};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -70,17 +70,8 @@ impl Nodes {
 
     /// All nodes of the cluster.
     async fn nodes(&self) -> Result<BTreeSet<NodeName>, kube::Error> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let (mut there, mut page) = (BTreeSet::new(), ListParams::default().limit(PAGE));
-        loop {
-            let list = nodes.list_metadata(&page).await?;
-            let names = list.items.into_iter().filter_map(|node| node.metadata.name);
-            there.extend(names.filter_map(|name| NodeName::new(name).ok()));
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(there),
-            }
-        }
+        let name = |node: ObjectMeta| NodeName::new(node.name?).ok();
+        all_named::<Node, _>(&self.client, name).await
     }
 
     async fn remember(&self, node: &NodeName) -> Result<(), StoreError> {

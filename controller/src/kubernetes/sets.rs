@@ -4,7 +4,7 @@
 //! That is certain only if Kubernetes said so twice, and was asked after the store: whoever has an address kept had its set
 //! by then. Any number of controllers may do this, as each address is given up in one transaction.
 
-use super::{LookError, PAGE};
+use super::{LookError, all_named};
 use crate::audit;
 use crate::auth::Caller;
 use common::clock;
@@ -16,7 +16,7 @@ use common::store::record::{self, Fixed, Lease, stateful_set};
 use common::store::{Compare, Entry, Store, StoreError, Txn, keys, list_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,21 +68,12 @@ impl Sets {
     }
 
     /// All sets of the cluster.
-    async fn sets(&self) -> Result<BTreeSet<Scoped>, LookError> {
-        let sets: Api<StatefulSet> = Api::all(self.client.clone());
-        let (mut there, mut page) = (BTreeSet::new(), ListParams::default().limit(PAGE));
-        loop {
-            let list = sets.list_metadata(&page).await?;
-            for meta in list.items.into_iter().map(|set| set.metadata) {
-                let namespace = meta.namespace.and_then(|name| PodText::new(name).ok());
-                let name = meta.name.and_then(|name| PodText::new(name).ok());
-                there.extend(namespace.zip(name).map(|(namespace, name)| Scoped { namespace, name }));
-            }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(there),
-            }
-        }
+    async fn sets(&self) -> Result<BTreeSet<Scoped>, kube::Error> {
+        let name = |set: ObjectMeta| {
+            let (namespace, name) = (PodText::new(set.namespace?).ok()?, PodText::new(set.name?).ok()?);
+            Some(Scoped { namespace, name })
+        };
+        all_named::<StatefulSet, _>(&self.client, name).await
     }
 
     async fn pod_exists(&self, pod: &Scoped) -> Result<bool, LookError> {
