@@ -9,8 +9,9 @@ use common::store::record::melange::Address;
 use common::store::record::{self, Lease};
 use common::store::{Op, Store, Txn, keys};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 /// Transactions at the same time.
 const WRITERS: usize = 16;
@@ -64,9 +65,14 @@ pub(crate) async fn give_all(
     Ok(())
 }
 
-/// The id of the address that [`give_all`] gave after so many others: less than that of every other address.
+/// The id of the address that [`give_all`] gave after so many others: as if it were random.
 pub(crate) fn given_id(number: usize) -> Uuid {
-    Uuid::from_u128(0x018b_cfe5_6800_7000_8000_0000_0000_0000 | number as u128)
+    let half = |half: u8| {
+        let mut hasher = DefaultHasher::new();
+        (number, half).hash(&mut hasher);
+        hasher.finish()
+    };
+    Builder::from_random_bytes(Uuid::from_u64_pair(half(0), half(1)).into_bytes()).into_uuid()
 }
 
 /// A place of its own below `2^bits` for each number below it, all over: each step is one to one.

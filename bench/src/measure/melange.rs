@@ -16,6 +16,7 @@ use ipnet::Ipv4Net;
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 const TENANT: &str = "acme";
 /// The block with a million addresses, and where they are: all over its lower half.
@@ -73,10 +74,12 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     eprintln!("    {CLIENTS} clients");
     at_the_same_time(&mut section, &tenant, &large, effort)?;
     eprintln!("    pages");
+    let mut ids: Vec<Uuid> = (0..held).map(given_id).collect();
+    ids.sort_unstable();
     let places = [
         ("first page", None),
-        ("page in the middle", Some(held / 2)),
-        ("page near the end", Some(held - PAGE - 1)),
+        ("page in the middle", Some(ids[held / 2])),
+        ("page near the end", Some(ids[held - PAGE - 1])),
     ];
     pages(&mut section, &tenant, &large, places, effort)?;
     let process = cluster.controller.process()?;
@@ -182,11 +185,11 @@ fn pages(
     section: &mut Section,
     tenant: &Tenant,
     block: &str,
-    places: [(&str, Option<usize>); 3],
+    places: [(&str, Option<Uuid>); 3],
     effort: Effort,
 ) -> Result<()> {
     for (place, marker) in places {
-        let marker = marker.map(|number| given_id(number).to_string());
+        let marker = marker.map(|id| id.to_string());
         let mut samples = Samples::new();
         for _ in 0..effort.of(LISTINGS) {
             let listed = timed(&mut samples, || tenant.page(block, marker.as_deref()))?;

@@ -7,6 +7,7 @@
 //! * [`schema`]: the version of the layout
 //! * [`leases`]: finds a free unit of a pool; the transactions of a lease's life
 //! * [`melange`]: the transactions of the life of a tenant's address
+//! * [`spread`]: pages of large ranges of which the keys end in random ids
 //! * [`retry`]: the one place where retries are decided
 //! * [`contract`]: what every store must do, as a suite (feature `contract`)
 //!
@@ -29,6 +30,7 @@ pub mod melange;
 pub mod record;
 pub mod retry;
 pub mod schema;
+pub mod spread;
 
 /// The store's count of transactions that wrote.
 pub type Revision = u64;

@@ -3,7 +3,7 @@
 use super::choose::Choice;
 use super::interfaces::Holder;
 use super::read::{StoredAddress, id};
-use super::{Kind, Melange, MelangeError, new_id, view};
+use super::{Kind, Melange, MelangeError, new_address_id, view};
 use crate::audit;
 use crate::auth::Caller;
 use axum::body::Bytes;
@@ -89,7 +89,7 @@ impl Melange {
         let mut given = Vec::new();
         for choice in choices {
             let record = Address {
-                id: new_id(now),
+                id: new_address_id(),
                 owner: choice.block.tenant.clone(),
                 tenant: holder.tenant.clone(),
                 device: device.clone(),

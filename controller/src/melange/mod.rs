@@ -113,8 +113,13 @@ impl Melange {
 /// What ids of the same millisecond are ordered by.
 static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
 
-/// A new id. Those that this program makes later are greater; so are those of others, a millisecond later.
+/// A new id of all but addresses. Those that this program makes later are greater; so are those of others, a millisecond later.
 fn new_id(now: u64) -> Uuid {
     let nanos = u32::try_from(now % 1_000 * 1_000_000).unwrap_or_default();
     Uuid::new_v7(Timestamp::from_unix(&ORDER, now / 1_000, nanos))
+}
+
+/// A new id of an address: random, so that pages of large lists can be read in [parts](common::store::spread).
+fn new_address_id() -> Uuid {
+    Uuid::new_v4()
 }

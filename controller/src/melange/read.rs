@@ -6,7 +6,7 @@ use common::store::keys::melange::{self as keys, List};
 use common::store::melange::{Place, unchanged};
 use common::store::record::melange::{Address, Block, Listed, Owned, Owner};
 use common::store::record::{self, RecordError};
-use common::store::{Entry, KeyRange, Revision, Store, StoreError, Txn};
+use common::store::{self, Entry, KeyRange, Revision, Store, StoreError, Txn, spread};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -105,6 +105,15 @@ fn rest(range: KeyRange, page: PageRequest) -> KeyRange {
     }
 }
 
+/// The records of a page, by their ids.
+fn parsed<T: DeserializeOwned>(found: &store::Page<Entry>) -> Result<Page<(Uuid, T)>, MelangeError> {
+    let last = found.items.last().filter(|_| found.more);
+    let next = last.and_then(|last| keys::parse_id(&last.key));
+    let named = found.items.iter().filter_map(|entry| Some((keys::parse_id(&entry.key)?, entry)));
+    let records = named.map(|(id, entry)| Ok((id, record::decode(&entry.key, &entry.value)?)));
+    Ok(Page { items: records.collect::<Result<_, MelangeError>>()?, next })
+}
+
 impl Melange {
     pub(super) async fn block(&self, tenant: &TenantId, id: Uuid) -> Result<StoredBlock, MelangeError> {
         StoredBlock::read(self.store.as_ref(), tenant, id).await
@@ -149,12 +158,7 @@ impl Melange {
         range: KeyRange,
         page: PageRequest,
     ) -> Result<Page<(Uuid, T)>, MelangeError> {
-        let found = self.store.list(&rest(range, page), page.limit).await?;
-        let last = found.items.last().filter(|_| found.more);
-        let next = last.and_then(|last| keys::parse_id(&last.key));
-        let named = found.items.iter().filter_map(|entry| Some((keys::parse_id(&entry.key)?, entry)));
-        let records = named.map(|(id, entry)| Ok((id, record::decode(&entry.key, &entry.value)?)));
-        Ok(Page { items: records.collect::<Result<_, MelangeError>>()?, next })
+        parsed(&self.store.list(&rest(range, page), page.limit).await?)
     }
 
     /// A page of a list of addresses.
@@ -163,7 +167,9 @@ impl Melange {
         list: List<'_>,
         page: PageRequest,
     ) -> Result<Page<StoredAddress>, MelangeError> {
-        let Page { items, next } = self.page::<Listed>(keys::list(list), page).await?;
+        let store = self.store.as_ref();
+        let found = spread::list(store, &keys::list(list).from, page.marker, page.limit).await?;
+        let Page { items, next } = parsed::<Listed>(&found)?;
         let places: Vec<Place> = items
             .iter()
             .map(|(_, Listed { block, address })| Place { block: *block, address: *address })

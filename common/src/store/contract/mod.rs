@@ -58,6 +58,7 @@ pub const CHECKS: &[Check] = checks![
     read::pages,
     read::odd_keys,
     read::long_lists,
+    read::spread_ids,
     read::several_ranges_at_once,
     watch::past_and_present,
     watch::no_gap_behind_a_list,

@@ -1,8 +1,9 @@
 //! Reading: single keys, pages, ranges, counts.
 
 use super::{delete, keys, put, value, write};
-use crate::store::{Event, KeyRange, Store, list_all};
+use crate::store::{Event, KeyRange, Store, list_all, spread};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A key is itself, and nothing that looks like it.
 pub async fn single_keys(store: Arc<dyn Store>) {
@@ -137,4 +138,29 @@ pub async fn several_ranges_at_once(store: Arc<dyn Store>) {
     let mut watch = store.watch(&ranges, snapshot.revision + 1).await.expect("watches");
     let after = write(&*store, [delete("one")]).await;
     assert_eq!(watch.recv().await.expect("goes on").expect("works"), Event::Delete("one".to_owned(), after));
+}
+
+/// Pages by random ids are those of the whole range.
+pub async fn spread_ids(store: Arc<dyn Store>) {
+    let mut ids: Vec<Uuid> = (0..60).map(|_| Uuid::new_v4()).chain([Uuid::nil(), Uuid::max()]).collect();
+    ids.sort_unstable();
+    write(&*store, ids.iter().map(|id| put(&format!("s/{id}"), "x"))).await;
+    write(&*store, [put("s", "not in it"), put("s0", "nor this")]).await;
+    for limit in [0, 1, 7, 61, 62, 1_000] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = spread::list(&*store, "s/", after, limit).await.expect("listed");
+            let left = ids.len() - seen.len();
+            assert_eq!((page.items.len(), page.more), (limit.min(left), left > limit), "a limit of {limit}");
+            seen.extend(page.items.into_iter().map(|entry| entry.key));
+            after = ids.get(seen.len().wrapping_sub(1)).copied();
+            if !page.more || limit == 0 {
+                break;
+            }
+        }
+        let expected = ids.iter().map(|id| format!("s/{id}")).take(if limit == 0 { 0 } else { ids.len() });
+        assert!(seen.iter().eq(expected.collect::<Vec<_>>().iter()), "page after page of {limit}");
+    }
+    let nothing = spread::list(&*store, "t/", None, 10).await.expect("listed");
+    assert!(nothing.items.is_empty() && !nothing.more);
 }

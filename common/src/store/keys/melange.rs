@@ -1,6 +1,7 @@
 //! Keys of the tenants' API: blocks, addresses, policies, routes and NAT.
 //!
-//! Ids are made by the time, so that a list by id is one by age. Texts that tenants choose are percent-encoded.
+//! Ids are made by the time, so that a list by id is one by age; but those of addresses, of which there are many more, are
+//! random, so that a list can be read in [parts](crate::store::spread). Texts that tenants choose are percent-encoded.
 
 use super::{address_name, parse_unit, units_between};
 use crate::ipam::{Family, Unit, UnitRun, number};

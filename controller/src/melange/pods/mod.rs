@@ -15,7 +15,7 @@ mod turn;
 
 use super::read::StoredAddress;
 use super::remove::{BATCH, parse_all, remove_all};
-use super::{MelangeError, new_id};
+use super::{MelangeError, new_address_id};
 use common::clock::now_millis;
 use common::ipam::{Family, Pool, Unit};
 use common::name::{NodeName, OpaqueId, PoolName, TenantId};
@@ -53,7 +53,7 @@ impl Backed {
     /// How the tenant sees what a container holds.
     fn view(&self, held: &Allocation, now: u64) -> Address {
         Address {
-            id: new_id(now),
+            id: new_address_id(),
             owner: self.tenant.clone(),
             tenant: self.tenant.clone(),
             device: OpaqueId::new(held.container.as_str()).ok(),
