@@ -7,6 +7,7 @@ use crate::tools::{directory, find, run};
 use crate::wait::{wait_for, wait_until};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -162,6 +163,15 @@ impl Etcd {
             run(restore.arg(member.data()))?;
         }
         self.run()
+    }
+
+    /// Forgets all revisions but the last one, and gives what is free in the databases back to the file system.
+    pub fn compact(&self) -> Result<()> {
+        let status = run(self.etcdctl()?.args(["endpoint", "status", "--write-out", "json"]))?;
+        let status: Value = serde_json::from_slice(&status.stdout)?;
+        let revision = status[0]["Status"]["header"]["revision"].as_i64().context("the revision")?;
+        run(self.etcdctl()?.args(["compaction", "--physical", &revision.to_string()]))?;
+        run(self.etcdctl()?.arg("defrag")).map(|_| ())
     }
 
     /// How many calls of a gRPC method all members have answered since they were started. On this machine only.

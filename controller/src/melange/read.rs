@@ -1,6 +1,7 @@
 //! What is read of the store: records by their ids, and pages of lists in the order of ids.
 
 use super::{Kind, Melange, MelangeError};
+use crate::paging::read_all;
 use common::name::TenantId;
 use common::store::keys::melange::{self as keys, List};
 use common::store::melange::{Place, unchanged};
@@ -12,8 +13,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
 
-/// How many single keys are read at once: no more operations fit a transaction of etcd.
-const AT_ONCE: usize = 100;
+/// How many single keys are read by one call: no more operations fit a transaction of etcd. Several calls share the work
+/// evenly, as they are under way at the same time.
+const AT_ONCE: usize = Txn::MAX;
 
 /// What page of a list is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,12 +146,11 @@ impl Melange {
     /// Single keys.
     async fn entries(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
         let ranges: Vec<KeyRange> = keys.into_iter().map(KeyRange::key).collect();
-        let mut entries = Vec::with_capacity(ranges.len());
-        for ranges in ranges.chunks(AT_ONCE) {
-            let found = self.store.snapshot(ranges).await?.ranges;
-            entries.extend(found.into_iter().map(|mut range| range.pop()));
-        }
-        Ok(entries)
+        let calls = ranges.len().div_ceil(AT_ONCE).max(1);
+        let each = ranges.len().div_ceil(calls).max(1);
+        let found = read_all(ranges.chunks(each).map(|some| self.store.snapshot(some))).await?;
+        let found = found.into_iter().flat_map(|snapshot| snapshot.ranges);
+        Ok(found.map(|mut range| range.pop()).collect())
     }
 
     /// A page of records which are all of what a range has.

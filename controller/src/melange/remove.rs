@@ -10,7 +10,7 @@ use common::store::keys::melange::{self as keys, Side};
 use common::store::melange::{Place, remove, unchanged};
 use common::store::record::melange::Gone;
 use common::store::retry::{Attempts, seed};
-use common::store::{Compare, Entry, Op, Store, StoreError, Txn, list_all, record};
+use common::store::{Compare, Entry, KeyRange, Op, Store, StoreError, Txn, list_all, record};
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -19,6 +19,8 @@ use uuid::Uuid;
 pub(super) const BATCH: usize = 20;
 /// How many are read at once.
 const READ: usize = 16 * BATCH;
+/// Of how many it is read at once that they are there: etcd looks at all that are left every time.
+const KEYS: usize = 10_000;
 /// How many routes one transaction removes.
 const ROUTES: usize = 100;
 
@@ -69,13 +71,19 @@ impl Melange {
             joined |= !store.list_keys(&keys::all_nats(side, block), 1).await?.items.is_empty();
         }
         loop {
-            let addresses = parse_all(block, store.list(&keys::addresses(block), READ).await?.items)?;
-            if addresses.is_empty() {
+            let mut left = store.list_keys(&keys::addresses(block), KEYS).await?.items;
+            left.retain(|key| keys::parse_address(key).is_some());
+            if left.is_empty() {
                 break;
             }
-            read_all(addresses.chunks(BATCH).map(|batch| self.clear_batch(batch, joined))).await?;
-            if Instant::now() >= until {
-                return Ok(false);
+            for some in left.chunks(READ) {
+                let (Some(first), Some(last)) = (some.first(), some.last()) else { continue };
+                let range = KeyRange { from: first.clone(), to: format!("{last}\0") };
+                let addresses = parse_all(block, store.list(&range, READ).await?.items)?;
+                read_all(addresses.chunks(BATCH).map(|batch| self.clear_batch(batch, joined))).await?;
+                if Instant::now() >= until {
+                    return Ok(false);
+                }
             }
         }
         loop {

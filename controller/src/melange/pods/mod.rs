@@ -16,7 +16,6 @@ mod turn;
 use super::read::StoredAddress;
 use super::remove::{BATCH, parse_all, remove_all};
 use super::{MelangeError, new_address_id};
-use common::clock::now_millis;
 use common::ipam::{Family, Pool, Unit};
 use common::name::{NodeName, OpaqueId, PoolName, TenantId};
 use common::store::keys::melange::{self as melange_keys, Side};
@@ -51,7 +50,7 @@ impl Backed {
     }
 
     /// How the tenant sees what a container holds.
-    fn view(&self, held: &Allocation, now: u64) -> Address {
+    fn view(&self, held: &Allocation) -> Address {
         Address {
             id: new_address_id(),
             owner: self.tenant.clone(),
@@ -95,11 +94,10 @@ async fn try_follow(store: &dyn Store, backed: &Backed, unit: Unit) -> Result<()
     for stored in stay {
         held.remove(&stored.place.address);
     }
-    let now = now_millis();
     let given: Vec<(IpAddr, Allocation)> = held.into_iter().collect();
     for batch in given.chunks(BATCH) {
         let txn = batch.iter().fold(guard.clone(), |txn, (address, held)| {
-            give(txn, Place { block: backed.block, address: *address }, &backed.view(held, now))
+            give(txn, Place { block: backed.block, address: *address }, &backed.view(held))
         });
         store.txn(txn).await?;
     }
