@@ -13,7 +13,7 @@ use crate::sandboxes;
 use crate::state::{Exact, Holder, State};
 use common::error::chain;
 use evidence::{Look, Memory, borne_out};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct Reconciler {
     memory: Memory,
     /// Complete looks since blocks are in quarantine.
     scans: u32,
+    /// Allocations of these blocks of which the last complete look has seen nothing.
+    unseen: HashSet<Exact>,
 }
 
 /// Pause before a runtime is asked again that did not answer after a reboot.
@@ -52,7 +54,17 @@ impl Reconciler {
         boot: Boot,
         interval: Duration,
     ) -> Self {
-        Self { allocator, leases, metrics, runtime, interval, boot, memory: Memory::default(), scans: 0 }
+        Self {
+            allocator,
+            leases,
+            metrics,
+            runtime,
+            interval,
+            boot,
+            memory: Memory::default(),
+            scans: 0,
+            unseen: HashSet::new(),
+        }
     }
 
     /// Reconciles at once, and then for ever.

@@ -3,11 +3,11 @@
 use super::{Reconciler, addresses_in_use};
 use crate::allocator::AllocatorError;
 use crate::cri::{Listing, SandboxAddress};
-use crate::state::{BlockId, State};
+use crate::state::{BlockId, Exact, State};
 use common::error::chain;
 use common::name::{ContainerId, IfName, NameError, PodText};
 use common::store::record::Allocation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -32,14 +32,25 @@ impl Reconciler {
         let Some(in_use) = addresses_in_use().await else { return Ok(()) };
         self.scans += 1;
         let last = self.scans >= SCANS;
-        let (found, opened) = self
+        let (listing, before) = (listing.cloned(), std::mem::take(&mut self.unseen));
+        let (found, unseen, freed, opened) = self
             .allocator
             .run(move |state, now| {
                 let found = hold_found(state, &reported, &in_use, now);
-                (found, if last { state.end_quarantine() } else { 0 })
+                let unseen = listing.map(|listing| unseen(state, &listing, &in_use)).unwrap_or_default();
+                if !last {
+                    return (found, unseen, Vec::new(), 0);
+                }
+                let gone: Vec<Exact> = unseen.intersection(&before).cloned().collect();
+                (found, HashSet::new(), state.release_exactly(&gone, now), state.end_quarantine())
             })
             .await?;
-        tracing::info!(found, opened, "looked for the holders of rebuilt blocks");
+        self.unseen = unseen;
+        self.metrics.orphans.inc_by(freed.len() as u64);
+        for address in &freed {
+            tracing::warn!(%address, "freed an address of a rebuilt block: nothing that runs has it");
+        }
+        tracing::info!(found, opened, freed = freed.len(), "looked for the holders of rebuilt blocks");
         Ok(())
     }
 
@@ -85,6 +96,27 @@ pub fn hold_found(state: &mut State, reported: &[SandboxAddress], in_use: &InUse
         found += usize::from(state.hold_recorded(id, record, now));
     }
     found
+}
+
+/// The allocations of quarantined blocks of which nothing shows that they live: no namespace is on record, the runtime has
+/// no such sandbox, and the address is on no interface. None if the interfaces show no address of the node's
+/// containers: then coild may be blind.
+fn unseen(state: &State, listing: &Listing, in_use: &InUse) -> HashSet<Exact> {
+    if !state.allocations().any(|(_, address, _)| in_use.contains_key(&address)) {
+        return HashSet::new();
+    }
+    let quarantined: HashSet<BlockId> = state.quarantined().into_iter().collect();
+    state
+        .allocations()
+        .filter(|(id, address, holder)| {
+            quarantined.contains(*id)
+                && holder.netns.is_none()
+                && !holder.conflict
+                && !listing.has(&holder.attachment.container_id)
+                && !in_use.contains_key(address)
+        })
+        .map(|(_, _, holder)| Exact { attachment: holder.attachment.clone(), sequence: holder.sequence })
+        .collect()
 }
 
 struct Owner {
@@ -174,6 +206,30 @@ mod tests {
         ];
         assert_eq!(held(&state), expected);
         assert_eq!(hold_found(&mut state, &reported, &in_use, 9), 0, "found twice");
+    }
+
+    #[test]
+    fn what_neither_the_runtime_nor_an_interface_knows_is_unseen() {
+        let mut state = state(Standing::Quarantined);
+        let in_use = |last: &[u8]| -> InUse {
+            last.iter().map(|last| (ip(*last), PathBuf::from(format!("/run/netns/{last}")))).collect()
+        };
+        hold_found(&mut state, &[reported(2, "sandbox"), reported(4, "other")], &in_use(&[3]), 9);
+        let unseen = |state: &State, listed: &[&str], last: &[u8]| -> Vec<String> {
+            let listing =
+                listed.iter().map(|id| ((*id).to_owned(), crate::cri::Readiness::NotReady)).collect();
+            let found = super::unseen(state, &listing, &in_use(last));
+            let mut names: Vec<String> =
+                found.into_iter().map(|exact| exact.attachment.container_id.to_string()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(unseen(&state, &[], &[3]), ["known", "other", "sandbox"]);
+        assert_eq!(unseen(&state, &["sandbox"], &[3, 4]), ["known"]);
+        // No address of the node's containers is seen: coild may be blind.
+        assert!(unseen(&state, &[], &[]).is_empty() && unseen(&state, &[], &[77]).is_empty());
+        state.end_quarantine();
+        assert!(unseen(&state, &[], &[3]).is_empty(), "of a block that is open");
     }
 
     #[test]
