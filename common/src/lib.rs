@@ -13,6 +13,7 @@
 //! * [`server`]: HTTP listeners with limits (feature `server`)
 //! * [`clock`]: the one reader of the wall clock
 //! * [`error`]: how errors are told to people
+//! * [`progress`]: how far a command is
 //! * [`fault`]: points at which the tests end a process (feature `failpoints`)
 //! * [`openapi`]: what descriptions of an API say of texts that have a form (feature `openapi`)
 //!
@@ -35,6 +36,7 @@ pub mod name;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod pool_id;
+pub mod progress;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "store")]

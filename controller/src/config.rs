@@ -2,10 +2,14 @@
 
 #[cfg(any(feature = "cri", feature = "kubernetes"))]
 mod engine;
+#[cfg(feature = "etcd")]
+mod import;
 mod melange;
 
 #[cfg(any(feature = "cri", feature = "kubernetes"))]
 pub use engine::{EngineArgs, EngineKind, Means, WrongEngine};
+#[cfg(feature = "etcd")]
+pub use import::{CoilV1, ImportSource};
 pub use melange::MelangeConfig;
 
 use crate::auth::Role;
@@ -54,6 +58,10 @@ pub enum Mode {
     Standalone(StandaloneConfig),
     /// Make a bearer token: its hash is added to a file, and the token itself is printed once
     CreateToken(CreateToken),
+    /// Take over the pools, blocks and addresses of another system
+    #[cfg(feature = "etcd")]
+    #[command(subcommand)]
+    Import(ImportSource),
 }
 
 /// `coil-controller create-token`

@@ -12,6 +12,7 @@
 //! * [`melange`]: likewise the blocks, addresses, policies and routes of tenants
 //! * [`nodes`], [`reclaim`]: nodes, and what goes back to the pools when one is removed
 //! * [`addresses`]: who holds an address, and freeing one by force
+//! * [`import`]: a cluster of version 1 becomes one of this version
 //! * [`check`]: what is abnormal in the store, and mending it
 //! * [`kubernetes`]: what follows from what Kubernetes knows (feature `kubernetes`)
 //! * [`metrics`]: the numbers for Prometheus
@@ -30,6 +31,7 @@ pub mod blocks;
 pub mod check;
 pub mod config;
 pub mod error;
+pub mod import;
 pub mod ip_pools;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;

@@ -3,14 +3,18 @@
 use anyhow::{Context, Result};
 use coild::config::LogConfig;
 use common::error::chain;
+#[cfg(feature = "etcd")]
+use common::progress::Bar;
 use common::server::{allow_many_files, keep_files_private, terminated};
 use controller::audit;
 use controller::auth::NewToken;
 #[cfg(any(feature = "cri", all(feature = "etcd", feature = "kubernetes")))]
 use controller::config::Means;
 #[cfg(feature = "etcd")]
-use controller::config::ServeConfig;
+use controller::config::{CoilV1, ImportSource, ServeConfig};
 use controller::config::{Config, CreateToken, Mode, StandaloneConfig};
+#[cfg(feature = "etcd")]
+use controller::import::{Import, Progress};
 #[cfg(all(feature = "etcd", feature = "kubernetes"))]
 use controller::kubernetes::{Cluster, keep_up};
 use controller::server::{self, Parts};
@@ -39,6 +43,8 @@ fn run() -> Result<()> {
         Mode::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
         // As in coild: the fewer threads an ADD passes through, the sooner it is answered.
         Mode::Standalone(_) | Mode::CreateToken(_) => tokio::runtime::Builder::new_current_thread(),
+        #[cfg(feature = "etcd")]
+        Mode::Import(_) => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.worker_threads(2).enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
@@ -49,6 +55,8 @@ fn run() -> Result<()> {
             Mode::Serve(_) => Err(anyhow::anyhow!(WITHOUT_ETCD)),
             Mode::Standalone(config) => Box::pin(standalone(config)).await,
             Mode::CreateToken(token) => create_token(token),
+            #[cfg(feature = "etcd")]
+            Mode::Import(ImportSource::CoilV1(config)) => import_version_1(config).await,
         }
     })
 }
@@ -97,6 +105,31 @@ async fn serve(config: ServeConfig) -> Result<()> {
 fn start_log(config: &LogConfig) -> Result<()> {
     let log = format!("{}=info,{}", audit::TARGET, config.log);
     Ok(coild::logging::start(&LogConfig { log, ..config.clone() })?)
+}
+
+/// What was done, or is to be, goes to standard output; how far it is to standard error: as a bar on a terminal, and else
+/// as lines of the audit log.
+#[cfg(feature = "etcd")]
+async fn import_version_1(config: CoilV1) -> Result<()> {
+    let mut bar = Bar::on_terminal();
+    if !bar.is_visible() {
+        start_log(&config.log)?;
+    }
+    let source = config.source().connect()?;
+    let target = config.etcd.connect()?;
+    let import = Import { source: source.as_ref(), target: target.as_ref() };
+    let mut out = std::io::stdout().lock();
+    if config.dry_run {
+        let outlook = import.look().await?;
+        outlook.write(&mut out).context("can't print the plan")?;
+        return Ok(outlook.obstacles()?);
+    }
+    let size = import.run(|Progress { done, all }| bar.show(done, all)).await?;
+    writeln!(
+        out,
+        "imported: {size}. The pools are disabled: start coild on all nodes, then `coilctl pool enable` them"
+    )
+    .context("can't print the result")
 }
 
 /// The token goes to standard output, by itself.

@@ -17,6 +17,7 @@ mod fenced;
 mod history;
 mod image;
 mod import;
+mod import_coil_v1;
 mod instance;
 mod ip_pools;
 mod ip_pools_on_a_lan;

@@ -198,6 +198,31 @@ pub fn protect(
     create(txn, node, pool, unit, pod, mirror)
 }
 
+/// Starts a transaction by which a node that has never run gets what it had under another system: only as long as it has
+/// not run, and no restore of the store is being dealt with.
+pub fn before_first_start(node: &NodeName) -> Txn {
+    [keys::node(node), keys::alive(node), keys::RESTORED.to_owned()]
+        .into_iter()
+        .fold(Txn::new(), |txn, key| txn.when(Compare::Absent(key)))
+}
+
+/// Adds to such a transaction that the node holds a unit, with these allocations; `index` is the node's index of the
+/// unit, if an earlier transaction of this kind has written one. The node adopts it at its first start.
+#[must_use]
+pub fn import(
+    txn: Txn,
+    node: &NodeName,
+    pool: &PoolName,
+    unit: Unit,
+    index: Option<&Entry>,
+    mirror: &BlockMirror,
+) -> Txn {
+    match index {
+        None => create(txn, node, pool, unit, None, mirror),
+        Some(index) => txn.and(adopt(pool, unit, index, mirror)),
+    }
+}
+
 /// Starts a transaction that takes something from a node: only while it is not alive, unless forced.
 pub fn unless_alive(node: &NodeName, force: bool) -> Txn {
     if force { Txn::new() } else { Txn::new().when(Compare::Absent(keys::alive(node))) }

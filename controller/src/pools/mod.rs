@@ -9,6 +9,7 @@ mod rules;
 mod usage;
 
 pub use change::{Change, apply};
+pub(crate) use rules::validate;
 
 use crate::error::Error;
 use crate::paging::{PageRequest, Place, read_all, start};

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 pub(super) const MAX: usize = 1_000;
 
 /// Checks all of a pool that can be checked without knowing the others.
-pub(super) fn validate(pool: &Pool) -> Result<(), Error> {
+pub(crate) fn validate(pool: &Pool) -> Result<(), Error> {
     for (field, count) in [("subnets", pool.subnets.len()), ("exclude", pool.exclude.len())] {
         if count > MAX {
             return Err(Rule::TooMany { field, count, max: MAX }.into());

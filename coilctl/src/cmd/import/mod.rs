@@ -12,12 +12,13 @@ use crate::output::Output;
 use crate::table::{Table, plain};
 use clap::{Args, Subcommand};
 use common::name::PoolName;
+use common::progress::Bar;
 use common::wire::node::{AddressReply, AllocateRequest, StatusReply};
 use host_local::{Directory, Reservation};
 use hyper::Method;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -110,8 +111,8 @@ impl HostLocal {
     }
 
     async fn adopt(&self, coild: &Client, rows: &mut [Row]) -> Result<(), Failure> {
-        let mut bar = Bar::new(rows.len());
-        for row in rows {
+        let (mut bar, all) = (Bar::on_terminal(), rows.len());
+        for (done, row) in (1..).zip(rows) {
             if row.outcome == Outcome::ToAdopt {
                 let asked: Result<(_, AddressReply), Failure> = coild
                     .send(Method::POST, Target::root(&["ip"]), Some(&self.request(&row.reservation)))
@@ -122,7 +123,7 @@ impl HostLocal {
                     Err(failure) => return Err(self.of_coild(failure)),
                 };
             }
-            bar.step();
+            bar.show(done, all);
         }
         Ok(())
     }
@@ -198,28 +199,4 @@ fn write(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
         ]);
     }
     table.write(out, "container has an address of host-local")
-}
-
-/// How far it is, on a terminal.
-struct Bar {
-    done: usize,
-    all: usize,
-}
-
-impl Bar {
-    fn new(all: usize) -> Self {
-        Self { done: 0, all }
-    }
-
-    fn step(&mut self) {
-        const WIDTH: usize = 40;
-        self.done += 1;
-        let mut err = io::stderr().lock();
-        if err.is_terminal() {
-            let filled = WIDTH * self.done / self.all;
-            let end = if self.done == self.all { "\n" } else { "" };
-            // Who does not see it loses nothing.
-            let _ = write!(err, "\r[{:<WIDTH$}] {}/{}{end}", "#".repeat(filled), self.done, self.all);
-        }
-    }
 }
