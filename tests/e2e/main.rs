@@ -43,4 +43,5 @@ mod standalone;
 mod tenant_pools;
 mod torture;
 mod twenty_coilds;
+mod upgrade;
 mod vlan;
