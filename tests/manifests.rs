@@ -160,6 +160,28 @@ fn embedded() -> Result<()> {
     check_overlay("embedded", 5)
 }
 
+/// Each alert has a section that says what to do, and each section an alert.
+#[test]
+fn alerts_are_explained() -> Result<()> {
+    let alerts = std::fs::read_to_string(manifests().join("monitoring/alerts.yaml"))?;
+    let alerts: Value = serde_yaml_ng::from_str(&alerts)?;
+    let rules = alerts["spec"]["groups"].as_array().into_iter().flatten();
+    let rules = rules.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+    let named: BTreeSet<String> = rules.filter_map(|rule| Some(rule["alert"].as_str()?.to_owned())).collect();
+    ensure!(named.len() > 10, "{named:?}");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
+    let page = std::fs::read_to_string(page)?;
+    let (_, sections) = page.split_once("\n## Alerts\n").context("a section on alerts")?;
+    let sections = sections.split("\n## ").next().unwrap_or_default().split("\n### ").skip(1);
+    let sections: Vec<(&str, &str)> = sections.filter_map(|section| section.split_once('\n')).collect();
+    let told: BTreeSet<String> = sections.iter().map(|(name, _)| (*name).to_owned()).collect();
+    ensure!(told == named, "alerts and sections differ: {:?}", told.symmetric_difference(&named));
+    for (name, text) in sections {
+        ensure!(text.split_whitespace().count() >= 8, "{name}: {text:?} does not say what to do");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_kubernetes_does_not_know_is_noticed() {
     let object = serde_json::json!({

@@ -14,6 +14,7 @@ mod demo;
 mod disk_full;
 mod etcd_outage;
 mod fenced;
+mod guides;
 mod history;
 mod image;
 mod import;

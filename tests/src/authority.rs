@@ -30,8 +30,14 @@ impl Authority {
 
     /// Certificate and key of a server on 127.0.0.1, or of a client.
     pub fn sign(&self, name: &str, organization: &str) -> Result<(PathBuf, PathBuf)> {
+        self.sign_for(name, organization, &["127.0.0.1"])
+    }
+
+    /// Certificate and key of a server that has these names and addresses.
+    pub fn sign_for(&self, name: &str, organization: &str, hosts: &[&str]) -> Result<(PathBuf, PathBuf)> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        let mut params =
+            CertificateParams::new(hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.distinguished_name.push(DnType::OrganizationName, organization);
         let place = |kind: &str| self.dir.path().join(format!("{name}.{kind}.pem"));

@@ -57,6 +57,22 @@ pub struct Sandbox {
 impl Containerd {
     /// Starts one in a machine, with one CNI network, and waits until it is ready for pods.
     pub fn start(machine: &Machine, network: &Value) -> Result<Self> {
+        let dir = machine.dir();
+        let (bin, conf) = (plugin_directory(dir)?, dir.join("net.d"));
+        fs::create_dir(&conf)?;
+        fs::write(conf.join("10-net.conflist"), network.to_string())?;
+        Self::start_with(
+            machine,
+            &format!("bin_dir = \"{}\"\nconf_dir = \"{}\"", bin.display(), conf.display()),
+        )
+    }
+
+    /// Starts one in a machine that looks for plugins and networks where it does by default.
+    pub fn start_installed(machine: &Machine) -> Result<Self> {
+        Self::start_with(machine, "")
+    }
+
+    fn start_with(machine: &Machine, network: &str) -> Result<Self> {
         find("containerd", "containerd")?;
         find("runc", "runc")?;
         let dir = machine.dir();
@@ -243,10 +259,8 @@ async fn run_sandbox(
     Ok(Sandbox { id, name, ips, netns })
 }
 
-fn write_config(dir: &Path, network: &Value) -> Result<()> {
-    let (bin, conf) = (plugin_directory(dir)?, dir.join("net.d"));
-    fs::create_dir(&conf)?;
-    fs::write(conf.join("10-net.conflist"), network.to_string())?;
+/// `network` is what it is told of plugins and networks.
+fn write_config(dir: &Path, network: &str) -> Result<()> {
     let config = format!(
         r#"
 version = 2
@@ -260,14 +274,11 @@ path = "{dir}/opt"
 sandbox_image = "{IMAGE}"
 restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{bin}"
-conf_dir = "{conf}"
+{network}
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
 "#,
         dir = dir.display(),
-        bin = bin.display(),
-        conf = conf.display(),
     );
     Ok(fs::write(dir.join("config.toml"), config)?)
 }

@@ -17,6 +17,7 @@
 //! * [`faults`]: stories that try to break the invariants
 //! * [`containerd`], [`podman`]: container runtimes, with an [`image`] of their own
 //! * [`platform`]: services on one machine
+//! * [`guide`], [`host`]: a document as something to follow, and a machine on which that is done
 //! * [`bird`]: a routing daemon
 //! * [`fake_runtime`]: one that answers what a real one should not
 //! * [`fake_kubernetes`]: an API server without a cluster
@@ -41,7 +42,9 @@ pub mod fake_kubernetes;
 pub mod fake_runtime;
 pub mod faults;
 pub mod guest;
+pub mod guide;
 pub mod history;
+pub mod host;
 pub mod http;
 pub mod image;
 pub mod load;
