@@ -3,10 +3,11 @@
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::lease_keeper::{LeaseError, LeaseRequests, Want};
-use crate::state::{AllocateError, Ask, Need};
+use crate::state::{AllocateError, Ask, Need, State};
 use crate::watcher::Watcher;
 use common::ipam::Family;
 use common::wire::node::AssignedAddress;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -93,7 +94,7 @@ impl Sources {
 
     async fn allocate_stocked(&self, ask: Ask) -> Result<Vec<AssignedAddress>, AllocationError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut asked_for_pool = false;
+        let (mut asked_for_pool, mut full) = (false, BTreeSet::new());
         loop {
             let refused = match self.try_allocate(ask.clone(), false).await? {
                 Ok(given) => return Ok(given),
@@ -107,7 +108,9 @@ impl Sources {
                     (Want::Adopted(pool.clone(), *unit), false)
                 }
                 AllocateError::NotLeased { pool, unit, .. } => (Want::Exactly(pool.clone(), *unit), false),
-                AllocateError::NoPool { .. } if !asked_for_pool => {
+                AllocateError::NoPool { .. } | AllocateError::NoneListed { unknown: true, .. }
+                    if !asked_for_pool =>
+                {
                     // It may have been made just now, or while the store was not reachable.
                     asked_for_pool = true;
                     let _ = timeout(SHORT_PATIENCE, self.watcher.read()).await;
@@ -117,19 +120,70 @@ impl Sources {
             };
             let patience = deadline.saturating_duration_since(Instant::now());
             let patience = if resting { patience.min(SHORT_PATIENCE) } else { patience };
-            let leased = timeout(patience, self.leases.want(want)).await;
-            if let Ok(Ok(())) = leased {
-                continue;
-            }
-            // Another request may have freed or leased something meanwhile; else a resting address has to do.
-            return match self.try_allocate(ask, true).await? {
-                Ok(given) => Ok(given),
-                Err(refused) => match leased {
-                    Ok(Err(source)) => Err(AllocationError::NoBlock { refused, source }),
-                    Ok(Ok(())) | Err(_) => Err(AllocationError::TimedOut(refused)),
-                },
+            let leased = timeout(patience, self.leases.want(want.clone())).await;
+            let another = match (&want, &leased) {
+                (_, Ok(Ok(()))) => true,
+                (Want::Any(need), Ok(Err(error))) => self.goes_on(&ask, need, error, &mut full).await?,
+                _ => false,
             };
+            if !another {
+                return self.with_what_there_is(ask, leased.ok().and_then(Result::err)).await;
+            }
         }
+    }
+
+    /// Whether it is worth to choose again though no block of a pool could be leased: another pool of a list is to be
+    /// tried, as this one is full for certain. `full` are those that were asked for already.
+    async fn goes_on(
+        &self,
+        ask: &Ask,
+        need: &Need,
+        failure: &LeaseError,
+        full: &mut BTreeSet<Need>,
+    ) -> Result<bool, AllocatorError> {
+        let (is_full, is_away) =
+            (matches!(failure, LeaseError::PoolFull { .. }), matches!(failure, LeaseError::Store(_)));
+        let (wanted, ask) = (need.clone(), ask.clone());
+        let before = move |state: &mut State, now| {
+            let is_full = is_full || is_away && state.still_full(&wanted, now);
+            is_full.then(|| state.before_last(&ask, wanted.family))
+        };
+        let Some(before) = self.allocator.run(before).await? else { return Ok(false) };
+        full.insert(need.clone());
+        if before.contains(need) {
+            return Ok(true);
+        }
+        // It is the last one. What was passed over because it had been full is asked for now.
+        for other in before {
+            if full.insert(other.clone())
+                && let Ok(Ok(())) = timeout(SHORT_PATIENCE, self.leases.want(Want::Any(other))).await
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// No block could be leased, for this reason if not for lack of time. Another request may have freed or leased
+    /// something meanwhile; else a resting address has to do.
+    async fn with_what_there_is(
+        &self,
+        ask: Ask,
+        reason: Option<LeaseError>,
+    ) -> Result<Vec<AssignedAddress>, AllocationError> {
+        let refused = match self.try_allocate(ask.clone(), true).await? {
+            Ok(given) => return Ok(given),
+            Err(refused) => refused,
+        };
+        if let Some(LeaseError::PoolFull { family, .. }) = reason
+            && let Some(refused) = self.allocator.run(move |state, _| state.exhausted(&ask, family)).await?
+        {
+            return Err(AllocationError::Refused(refused));
+        }
+        Err(match reason {
+            Some(source) => AllocationError::NoBlock { refused, source },
+            None => AllocationError::TimedOut(refused),
+        })
     }
 
     async fn try_allocate(

@@ -1,14 +1,14 @@
-//! What others do to this node through the store: pools that change, leases that are taken away, and addresses
-//! that an operator orders to be freed.
+//! What others do to this node through the store: pools that change, and what namespaces choose; leases that are taken
+//! away, and addresses that an operator orders to be freed.
 
 use crate::allocator::{Allocator, AllocatorError};
 use crate::lease_keeper::LeaseRequests;
 use crate::mirror::fence;
-use crate::state::{BlockId, Standing};
+use crate::state::{BlockId, Standing, State};
 use common::error::chain;
 use common::ipam::Pool;
-use common::name::{NodeName, PoolName};
-use common::store::record::{self, Evict};
+use common::name::{NodeName, PodText, PoolName};
+use common::store::record::{self, Evict, NamespaceChoice};
 use common::store::{Compare, Entry, Event, KeyRange, Op, Revision, Snapshot, Store, StoreError, Txn, keys};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub struct Known {
     pub blocks: Vec<Entry>,
     /// All pools that can be read, and at which revision each was written.
     pub pools: BTreeMap<PoolName, (Pool, Revision)>,
+    choices: BTreeMap<PodText, NamespaceChoice>,
     orders: Vec<Entry>,
     registered: bool,
     /// The revision.
@@ -80,27 +81,31 @@ impl Watcher {
         }
     }
 
-    /// What is followed: pools, and what is the node's own.
-    fn ranges(&self) -> [KeyRange; 4] {
+    /// What is followed: pools and what namespaces choose, and what is the node's own.
+    fn ranges(&self) -> [KeyRange; 5] {
         let node = KeyRange::key(keys::node(&self.node));
-        [keys::blocks(&self.node), keys::evictions(&self.node), keys::pools(), node]
+        let own = (keys::blocks(&self.node), keys::evictions(&self.node));
+        [own.0, own.1, keys::pools(), keys::namespace_choices(), node]
     }
 
-    /// Reads what the store says of the node, and tells the pools.
+    /// Reads what the store says of the node, and tells the pools and what the namespaces choose.
     pub async fn read(&self) -> Result<Known, WatchError> {
         let Snapshot { ranges, revision } = self.store.snapshot(&self.ranges()).await?;
         let mut ranges = ranges.into_iter();
         let mut next = || ranges.next().unwrap_or_default();
-        let (blocks, orders, pools) = (next(), next(), next());
+        let (blocks, orders, pools, choices) = (next(), next(), next(), next());
         let parse = |entry: &Entry| parse_pool(entry).map(|(name, pool)| (name, (pool, entry.mod_revision)));
         let pools = pools.iter().filter_map(parse).collect();
-        let known = Known { blocks, orders, pools, registered: !next().is_empty(), revision };
-        self.tell(known.pools()).await?;
+        let choices = choices.iter().filter_map(parse_choice).collect();
+        let known = Known { blocks, pools, choices, orders, registered: !next().is_empty(), revision };
+        let (pools, choices) = (known.pools(), known.choices.clone());
+        // In one step: whoever knows a pool knows who chooses another one.
+        let tell = move |state: &mut State, _| {
+            state.set_choices(choices);
+            state.set_pools(pools);
+        };
+        self.allocator.run(tell).await?;
         Ok(known)
-    }
-
-    async fn tell(&self, pools: BTreeMap<PoolName, Pool>) -> Result<(), WatchError> {
-        Ok(self.allocator.run(move |state, _| state.set_pools(pools)).await?)
     }
 
     async fn follow(&self, start: Option<Known>) -> Result<std::convert::Infallible, WatchError> {
@@ -122,7 +127,7 @@ impl Watcher {
             // What happened to the leases while nobody watched.
             self.leases.reconcile();
         }
-        let (node, is_pool) = (keys::node(&self.node), keys::pools());
+        let (node, is_pool, is_choice) = (keys::node(&self.node), keys::pools(), keys::namespace_choices());
         loop {
             let event = events.recv().await.ok_or(WatchError::Ended)??;
             match event {
@@ -131,14 +136,28 @@ impl Watcher {
                         Event::Put(entry) => pools.extend(parse_pool(&entry)),
                         Event::Delete(key, _) => pools.retain(|name, _| keys::pool(name) != key),
                     }
-                    self.tell(pools.clone()).await?;
+                    let pools = pools.clone();
+                    self.allocator.run(move |state, _| state.set_pools(pools)).await?;
                     self.leases.protect();
                 }
+                event if is_choice.contains(event.key()) => self.choose(&event).await?,
                 Event::Delete(key, _) if key == node => self.unregistered.notify_one(),
                 Event::Delete(key, revision) => self.lost(&key, revision).await?,
                 Event::Put(entry) => self.evict(&entry).await?,
             }
         }
+    }
+
+    /// A namespace chooses other pools, or none any more.
+    async fn choose(&self, event: &Event) -> Result<(), WatchError> {
+        let changed = match event {
+            Event::Put(entry) => parse_choice(entry).map(|(namespace, choice)| (namespace, Some(choice))),
+            Event::Delete(key, _) => keys::parse_namespace_choice(key).map(|namespace| (namespace, None)),
+        };
+        if let Some((namespace, choice)) = changed {
+            self.allocator.run(move |state, _| state.set_choice(namespace, choice)).await?;
+        }
+        Ok(())
     }
 
     /// A lease of this node is gone. The node's own releases come by here too: it does not hold those blocks
@@ -178,6 +197,16 @@ impl Watcher {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A record that can't be read chooses nothing, and least of all the pool that is there for everybody.
+fn parse_choice(entry: &Entry) -> Option<(PodText, NamespaceChoice)> {
+    let namespace = keys::parse_namespace_choice(&entry.key)?;
+    let choice = record::decode(&entry.key, &entry.value).unwrap_or_else(|error| {
+        tracing::error!(error = %chain(&error), %namespace, "what a namespace chooses is not understood");
+        NamespaceChoice::Wrong(chain(&error))
+    });
+    Some((namespace, choice))
 }
 
 fn parse_pool(entry: &Entry) -> Option<(PoolName, Pool)> {

@@ -8,7 +8,7 @@ use coild::annotations::{Choice, Chosen};
 use coild::journal::Journal;
 use coild::lease_keeper::{LeaseError, LeaseKeeper, LeaseRequests, Want};
 use coild::metrics::Metrics;
-use coild::state::{Ask, Need, Settings};
+use coild::state::{Ask, Need, Origin, Settings};
 use common::ipam::{Family, NamespacePool, Pool, RangeSpec, ServiceRange, Span, Unit};
 use common::name::{IfName, NodeName, PodText, PoolName};
 use common::pool_id::{PoolId, Scoped};
@@ -192,7 +192,7 @@ impl Node {
             families: vec![Family::V4],
             choice: Some(Choice { pools: vec![Chosen::Namespace(web())], fixed: true, any_family: false }),
             adopt: false,
-            pool: None,
+            origin: Origin::Namespace,
             addresses: Vec::new(),
             network: None,
             netns: None,

@@ -2,6 +2,7 @@
 //!
 //! * [`name`]: names that are valid once parsed
 //! * [`pool_id`]: which pool, of either kind
+//! * [`pool_list`]: ordered lists of pools
 //! * [`lastbackend`]: names and words of the platform API
 //! * [`mac`]: MAC addresses
 //! * [`hex`]: bytes as hexadecimal digits
@@ -36,6 +37,7 @@ pub mod name;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod pool_id;
+pub mod pool_list;
 pub mod progress;
 #[cfg(feature = "server")]
 pub mod server;

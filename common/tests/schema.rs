@@ -7,7 +7,8 @@ use common::name::{NodeName, PodText, PoolName};
 use common::pool_id::Scoped;
 use common::store::record::lastbackend as platform;
 use common::store::record::{
-    self, Alive, BlockMirror, Evict, Fixed, KubernetesNode, Lease, Node, Plan, Restored, Schema,
+    self, Alive, BlockMirror, Evict, Fixed, KubernetesNode, Lease, NamespaceChoice, Node, Plan, Restored,
+    Schema,
 };
 use common::store::{Txn, keys};
 use serde::Serialize;
@@ -91,6 +92,8 @@ fn examples_are_what_the_code_reads_and_writes() {
     };
     documents::<NamespacePool>("nspool/<namespace>/<pool>", &keys::namespace_pool(&scoped("web")));
     documents::<ServicePool>("svcpool/<namespace>/<pool>", &keys::service_pool(&scoped("front")));
+    let team = PodText::new("team").expect("text");
+    documents::<NamespaceChoice>("nschoice/<namespace>", &keys::namespace_choice(&team));
     documents::<Fixed>("fixed/<namespace>/<pod>/<family>", &keys::fixed(&scoped("db-0"), Family::V4));
     documents::<Evict>("evict/<node>/<address>", &keys::evict(&node, address));
     let name = |text| common::lastbackend::Name::new(text).expect("name");

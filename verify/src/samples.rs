@@ -1,6 +1,6 @@
 //! What the fuzz targets and the simulation ask a node for.
 
-use coild::state::Ask;
+use coild::state::{Ask, Origin};
 use common::ipam::Family;
 use common::name::{ContainerId, IfName, PodText};
 use common::wire::node::AttachmentId;
@@ -18,7 +18,7 @@ pub fn ask(container: u32) -> Ask {
         families: vec![Family::V4],
         choice: None,
         adopt: false,
-        pool: None,
+        origin: Origin::Namespace,
         addresses: Vec::new(),
         network: None,
         netns: None,

@@ -218,11 +218,20 @@ fn requested_addresses_come_with_or_without_a_prefix() {
 fn annotations_that_choose_pools() {
     let extra =
         |annotations: Value| json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations}});
-    let given = json!({"hcipam_ns_ippool": "a,b", "hcipm_ip_fixed": "true", "other": {"of": "no matter"}});
+    let given = json!({
+        "hcipam_ns_ippool": "a,b", "hcipm_ip_fixed": "true", "coil.io/pool": "red, blue", "coil.io/fixed": "false",
+        "coil.io/other": "x", "other": {"of": "no matter"}
+    });
     let annotations = parse(main_with(&extra(given))).expect("valid").annotations;
     let pairs: Vec<(&str, &str)> =
         annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(pairs, [("hcipam_ns_ippool", "a,b"), ("hcipm_ip_fixed", "true")]);
+    let expected = [
+        ("coil.io/fixed", "false"),
+        ("coil.io/pool", "red, blue"),
+        ("hcipam_ns_ippool", "a,b"),
+        ("hcipm_ip_fixed", "true"),
+    ];
+    assert_eq!(pairs, expected);
     for none in [json!(null), json!({})] {
         assert!(parse(main_with(&extra(none))).expect("valid").annotations.is_empty());
     }

@@ -1,9 +1,9 @@
 //! `/ip`: one address more, which it is, one less.
 
 use super::{ApiError, Context};
-use crate::annotations::Choice;
+use crate::annotations::OfPod;
 use crate::sandboxes::{self, Sighting};
-use crate::state::{Ask, QUARANTINE};
+use crate::state::{Ask, Origin, QUARANTINE};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, Query, State};
@@ -111,8 +111,14 @@ fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
     }
     let any_family =
         request.address_type.is_none() && request.address_types.is_empty() && addresses.is_empty();
-    let choice = Choice::of(&request.annotations, &request.pod_namespace, &request.pod_name, any_family)
+    let of_pod = OfPod::read(&request.annotations, &request.pod_namespace, &request.pod_name, any_family)
         .map_err(ApiError::Malformed)?;
+    let of_request = request.pool.map_or(Origin::Namespace, Origin::Pool);
+    let (choice, origin) = match of_pod {
+        Some(OfPod::Scoped(choice)) => (Some(choice), of_request),
+        Some(OfPod::Listed(pools)) => (None, Origin::List(pools)),
+        None => (None, of_request),
+    };
     let mut families = match (request.address_type, request.address_types) {
         (_, types) if !types.is_empty() => types,
         (Some(family), _) => vec![family],
@@ -146,7 +152,7 @@ fn ask(request: AllocateRequest) -> Result<Ask, ApiError> {
         pod: request.pod_name,
         families,
         choice,
-        pool: request.pool,
+        origin,
         addresses,
         adopt: request.adopt,
         network,

@@ -109,10 +109,14 @@ impl ApiError {
             ) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Allocation(AllocationError::Refused(error)) => match error {
                 AllocateError::Held { .. } => StatusCode::CONFLICT,
-                AllocateError::Outside(..) | AllocateError::Reserved(..) => StatusCode::BAD_REQUEST,
+                AllocateError::Outside(..) | AllocateError::OutsideAll(_) | AllocateError::Reserved(..) => {
+                    StatusCode::BAD_REQUEST
+                }
                 AllocateError::NoPool { .. }
                 | AllocateError::Disabled(_)
                 | AllocateError::NoFamily(..)
+                | AllocateError::NoneListed { .. }
+                | AllocateError::WrongChoice { .. }
                 | AllocateError::NothingFree { .. }
                 | AllocateError::NotLeased { .. }
                 | AllocateError::Taken(_)

@@ -5,6 +5,7 @@ use crate::state::{BlockId, Change, Holder, Settings, Standing, State};
 use common::ipam::{Pool, Segment};
 use common::name::{PodText, PoolName};
 use common::store::Revision;
+use common::store::record::NamespaceChoice;
 use std::collections::BTreeMap;
 
 /// All that was committed.
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 pub(super) struct Image {
     sequence: u64,
     pools: BTreeMap<PoolName, Pool>,
+    choices: BTreeMap<PodText, NamespaceChoice>,
     blocks: BTreeMap<BlockId, Block>,
     complete: bool,
     boot: Option<String>,
@@ -51,6 +53,14 @@ impl Image {
                     self.block(id)?.kept = Some((namespace, pod));
                 }
                 Change::Pools(pools) => self.pools = pools,
+                Change::Choose(changed) => {
+                    for (namespace, choice) in changed {
+                        match choice {
+                            Some(choice) => self.choices.insert(namespace, choice),
+                            None => self.choices.remove(&namespace),
+                        };
+                    }
+                }
                 Change::Boot(boot) => self.boot = Some(boot),
                 Change::Complete => self.complete = true,
             }
@@ -73,6 +83,7 @@ impl Image {
     pub(super) fn into_state(self, settings: Settings, now: u64) -> State {
         let mut state = State::new(settings, self.sequence);
         state.set_pools(self.pools);
+        state.set_choices(self.choices);
         if self.complete {
             state.set_complete();
         }

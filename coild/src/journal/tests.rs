@@ -11,7 +11,8 @@ fn commit(journal: &mut Journal, state: &mut State) {
 }
 
 fn picture(state: &State, now: u64) -> String {
-    format!("{:?}\n{:?}\n{:?}\n{:?}", state.status(), state.leases(), state.summary(now).pools, state.pools())
+    let known = (state.pools(), state.choices());
+    format!("{:?}\n{:?}\n{:?}\n{known:?}", state.status(), state.leases(), state.summary(now).pools)
 }
 
 proptest! {

@@ -300,6 +300,10 @@ impl LeaseKeeper {
         }
         let start = Instant::now();
         let outcome = self.try_acquire(want, addresses).await;
+        if let (Want::Any(need), Err(LeaseError::PoolFull { .. })) = (want, &outcome) {
+            let need = need.clone();
+            self.allocator.run(move |state, now| state.note_full(need, now)).await?;
+        }
         self.metrics.leases.observe(start.elapsed(), outcome.is_ok());
         self.note(&outcome);
         outcome

@@ -127,6 +127,7 @@ mod tests {
     use super::super::tests::{SETTINGS, attachment};
     use super::*;
     use crate::annotations::Choice;
+    use crate::state::Origin;
     use common::ipam::Unit;
 
     fn text(text: &str) -> PodText {
@@ -146,7 +147,7 @@ mod tests {
             families: vec![Family::V4],
             choice: Some(Choice { pools, fixed, any_family: false }),
             adopt: false,
-            pool: None,
+            origin: Origin::Namespace,
             addresses: Vec::new(),
             network: None,
             netns: None,

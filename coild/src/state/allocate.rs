@@ -1,5 +1,6 @@
 //! Giving addresses.
 
+use super::origin::{ListedBy, Origin};
 use super::stock::Stock;
 use super::{BlockId, Change, Holder, Place, Standing, State};
 use crate::annotations::Choice;
@@ -20,10 +21,10 @@ pub struct Ask {
     pub pod: PodText,
     /// Families to give one address of each; IPv4 first, without repetition, not empty.
     pub families: Vec<Family>,
-    /// The pools that the pod's annotations choose; they go before `pool`.
+    /// The pools of its namespace that the pod's annotations choose; they go before `origin`.
     pub choice: Option<Choice>,
-    /// The pool; by the pod's namespace if absent.
-    pub pool: Option<PoolName>,
+    /// The pools otherwise.
+    pub origin: Origin,
     /// These addresses and no others; one of a family at most, each of a family in `families`.
     pub addresses: Vec<IpAddr>,
     /// Whether the container has these addresses already, by another ipam: a disabled pool gives them too.
@@ -59,6 +60,24 @@ pub enum AllocateError {
     /// The pool has no subnet of this family.
     #[error("pool {0} has no {1} subnet")]
     NoFamily(PoolName, Family),
+    /// None of the pools of a list gives an address.
+    #[error("{by}: {reasons}")]
+    NoneListed {
+        /// Who named them.
+        by: ListedBy,
+        /// For each pool, why not.
+        reasons: String,
+        /// Whether one of them is not known to the node.
+        unknown: bool,
+    },
+    /// The annotation of the namespace is no list of pools.
+    #[error("{by}: {reason}")]
+    WrongChoice {
+        /// The namespace.
+        by: ListedBy,
+        /// What is wrong.
+        reason: String,
+    },
     /// Nothing is free in the blocks that the node holds: a block must be leased.
     #[error(
         "no {family} address is free in the {blocks} blocks of pool {pool} that this node holds ({used} used)"
@@ -88,6 +107,9 @@ pub enum AllocateError {
     /// The address asked for is none of the pool's.
     #[error("address: {0} is not an address of pool {1}")]
     Outside(IpAddr, PoolName),
+    /// The address asked for is in none of the pools of a list.
+    #[error("address: {0} is not an address of a pool that is named for the pod")]
+    OutsideAll(IpAddr),
     /// The address asked for is an exclusion, a gateway or a broadcast address.
     #[error("address: {0} is reserved in pool {1}")]
     Reserved(IpAddr, PoolName),
@@ -111,16 +133,8 @@ impl State {
         if let Some((_, address, _)) = self.held_by(&ask.attachment).next() {
             return Err(AllocateError::Held { attachment: ask.attachment.clone(), address });
         }
-        let pool = self.choose_pool(ask)?;
-        for family in &ask.families {
-            self.wake(&pool, *family, now);
-        }
         // All are chosen before any is taken, so that a failure leaves nothing behind.
-        let places: Vec<Place> = ask
-            .families
-            .iter()
-            .map(|family| self.choose(ask, &pool, *family, wake))
-            .collect::<Result<_, _>>()?;
+        let places = self.places(ask, wake, now)?;
         let mut given = Vec::with_capacity(places.len());
         for place in places {
             given.extend(self.take(&place, ask, now));
@@ -137,35 +151,7 @@ impl State {
             .collect()
     }
 
-    fn choose_pool(&self, ask: &Ask) -> Result<PoolName, AllocateError> {
-        let name = match &ask.pool {
-            Some(pool) => pool.clone(),
-            // A namespace that can't be a pool's name has no pool of its own.
-            None => PoolName::new(ask.namespace.as_str())
-                .ok()
-                .filter(|name| self.pools.contains_key(name))
-                .unwrap_or_else(PoolName::default_pool),
-        };
-        let Some(pool) = self.pools.get(&name) else {
-            return Err(AllocateError::NoPool { pool: name, by_namespace: ask.pool.is_none() });
-        };
-        if pool.disabled && !ask.adopt {
-            return Err(AllocateError::Disabled(name));
-        }
-        match ask.families.iter().find(|family| !pool.has(**family)) {
-            Some(family) => Err(AllocateError::NoFamily(name, *family)),
-            None => Ok(name),
-        }
-    }
-
-    fn choose(&self, ask: &Ask, pool: &PoolName, family: Family, wake: bool) -> Result<Place, AllocateError> {
-        match ask.addresses.iter().find(|address| Family::of(**address) == family) {
-            Some(address) => self.choose_exactly(*address, pool),
-            None => self.choose_next(pool, family, wake),
-        }
-    }
-
-    fn choose_exactly(&self, address: IpAddr, pool: &PoolName) -> Result<Place, AllocateError> {
+    pub(super) fn choose_exactly(&self, address: IpAddr, pool: &PoolName) -> Result<Place, AllocateError> {
         let outside = || AllocateError::Outside(address, pool.clone());
         let spec = self.pools.get(pool).ok_or_else(outside)?;
         let space = spec.space(Family::of(address)).map_err(|_| outside())?;
@@ -188,7 +174,12 @@ impl State {
     }
 
     /// The rotation goes on in the block of the last address, then in those behind it, then from the first on.
-    fn choose_next(&self, pool: &PoolName, family: Family, wake: bool) -> Result<Place, AllocateError> {
+    pub(super) fn choose_next(
+        &self,
+        pool: &PoolName,
+        family: Family,
+        wake: bool,
+    ) -> Result<Place, AllocateError> {
         let stock = self.stock(pool, family);
         let current = self.current.get(&(pool.clone(), family)).copied();
         let block = |unit| BlockId { pool: pool.clone().into(), unit };

@@ -52,6 +52,9 @@ impl State {
             Err(_) => vec![(0, (1 << id.unit.bits().min(Unit::MAX_BITS)) - 1)],
         };
         self.add(id, token, standing, unusable, None);
+        if let Some((pool, family)) = id.stock() {
+            self.full.remove(&Need { pool, family });
+        }
         for record in holders {
             self.hold_recorded(id, record, now);
         }

@@ -90,7 +90,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{SETTINGS, attachment};
-    use super::super::{Ask, BlockId, LeasedAddress, Standing};
+    use super::super::{Ask, BlockId, LeasedAddress, Origin, Standing};
     use super::*;
     use crate::annotations::{Choice, Chosen};
     use common::ipam::{Family, Pool, Segment, Unit};
@@ -111,7 +111,7 @@ mod tests {
             families: vec![Family::V4],
             choice,
             adopt: false,
-            pool: None,
+            origin: Origin::Namespace,
             addresses: Vec::new(),
             network: Some("pods".to_owned()),
             netns: None,

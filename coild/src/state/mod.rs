@@ -9,6 +9,7 @@ mod addresses;
 mod allocate;
 mod blocks;
 mod conflict;
+mod origin;
 mod release;
 mod report;
 mod stock;
@@ -17,6 +18,7 @@ pub use addresses::LeasedAddress;
 pub use allocate::{AllocateError, Ask};
 pub use blocks::{MirrorItem, Need};
 pub use conflict::QUARANTINE;
+pub use origin::{ListedBy, Origin};
 pub use release::Exact;
 pub use report::{PoolSummary, Summary};
 
@@ -24,7 +26,7 @@ use common::ipam::{Block, Family, Pool, Segment, Unit};
 use common::name::{NameError, PodText, PoolName};
 use common::pool_id::{PoolId, Scoped};
 use common::store::Revision;
-use common::store::record::Allocation;
+use common::store::record::{Allocation, NamespaceChoice};
 use common::wire::node::AttachmentId;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -206,6 +208,8 @@ pub enum Change {
     Keep(BlockId, PodText, PodText),
     /// The pools that exist are these.
     Pools(BTreeMap<PoolName, Pool>),
+    /// These namespaces choose these pools, or nothing any more.
+    Choose(BTreeMap<PodText, Option<NamespaceChoice>>),
     /// The kernel's boot id is this.
     Boot(String),
     /// From here on the journal knows all that the node holds.
@@ -238,6 +242,10 @@ pub struct Settings {
 pub struct State {
     settings: Settings,
     pools: BTreeMap<PoolName, Pool>,
+    /// What the namespaces of Kubernetes choose.
+    choices: BTreeMap<PodText, NamespaceChoice>,
+    /// The pools of which no block could be leased when that was tried last, and when.
+    full: BTreeMap<Need, u64>,
     blocks: BTreeMap<BlockId, Held>,
     /// What the open blocks have to give.
     stocks: HashMap<(PoolName, Family), Stock>,
@@ -269,6 +277,8 @@ impl State {
         Self {
             settings,
             pools: BTreeMap::new(),
+            choices: BTreeMap::new(),
+            full: BTreeMap::new(),
             blocks: BTreeMap::new(),
             stocks: HashMap::new(),
             attachments: HashMap::new(),
@@ -284,6 +294,7 @@ impl State {
     /// Sets the pools as the store has them now.
     pub fn set_pools(&mut self, pools: BTreeMap<PoolName, Pool>) {
         if self.pools != pools {
+            self.full.retain(|need, _| self.pools.get(&need.pool) == pools.get(&need.pool));
             self.pools.clone_from(&pools);
             self.changes.push(Change::Pools(pools));
         }

@@ -38,6 +38,9 @@ impl State {
     /// Changes that make all of this out of nothing, a block at a time.
     pub fn image(&self) -> impl Iterator<Item = Vec<Change>> {
         let mut first = vec![Change::Pools(self.pools.clone())];
+        let choices =
+            self.choices.iter().map(|(namespace, choice)| (namespace.clone(), Some(choice.clone())));
+        first.extend((!self.choices.is_empty()).then(|| Change::Choose(choices.collect())));
         first.extend(self.boot.clone().map(Change::Boot));
         first.extend(self.complete.then_some(Change::Complete));
         std::iter::once(first).chain(self.blocks.iter().map(|(id, held)| {

@@ -2,20 +2,36 @@
 
 use super::*;
 use common::name::{ContainerId, IfName};
+use common::pool_list::PoolList;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 /// What may happen to a node.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Allocate { container: u8, dual: bool, wake: bool },
-    Exactly { container: u8, offset: u8 },
-    Release { container: u8 },
-    AddBlock { number: u8 },
-    Fence { number: u8 },
+    Allocate {
+        container: u8,
+        dual: bool,
+        wake: bool,
+    },
+    Exactly {
+        container: u8,
+        offset: u8,
+    },
+    Release {
+        container: u8,
+    },
+    AddBlock {
+        number: u8,
+    },
+    Fence {
+        number: u8,
+    },
     TakeIdle,
     Wake,
     Disable(bool),
+    /// Namespace and, if it chooses one, pool.
+    Choose(u8, Option<u8>),
     Advance(u16),
 }
 
@@ -30,6 +46,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::TakeIdle),
         1 => Just(Step::Wake),
         1 => any::<bool>().prop_map(Step::Disable),
+        1 => (0..3_u8, prop::option::of(0..3_u8)).prop_map(|(of, pool)| Step::Choose(of, pool)),
         2 => (0..200_u16).prop_map(Step::Advance),
     ]
 }
@@ -68,7 +85,7 @@ fn ask(container: u8, families: Vec<Family>, addresses: Vec<IpAddr>) -> Ask {
         families,
         choice: None,
         adopt: false,
-        pool: None,
+        origin: Origin::Namespace,
         addresses,
         network: Some("net".to_owned()),
         netns: None,
@@ -128,6 +145,11 @@ impl Driven {
             Step::Wake => state.wake_all(self.now),
             Step::Disable(disabled) => {
                 state.set_pools([(PoolName::default_pool(), pool(*disabled))].into());
+            }
+            Step::Choose(of, pool) => {
+                let list = |pool| PoolList::read(&format!("p{pool}")).expect("a list").expect("not blank");
+                let choice = pool.map(|pool| NamespaceChoice::Pools(list(pool)));
+                state.set_choice(text(&format!("ns{of}")), choice);
             }
             Step::Advance(millis) => self.now += u64::from(*millis),
         }

@@ -147,6 +147,21 @@ pub fn parse_fixed(key: &str) -> Option<Scoped> {
     parse_scoped(pod).filter(|_| known)
 }
 
+/// `nschoice/<namespace>`
+pub fn namespace_choice(namespace: &PodText) -> String {
+    format!("nschoice/{}", encoded(namespace))
+}
+
+/// What all namespaces choose.
+pub fn namespace_choices() -> KeyRange {
+    KeyRange::prefix("nschoice/")
+}
+
+/// The namespace that a key of [`namespace_choices`] names.
+pub fn parse_namespace_choice(key: &str) -> Option<PodText> {
+    decoded(key.strip_prefix("nschoice/")?)
+}
+
 /// `node/<node>`
 pub fn node(node: &NodeName) -> String {
     format!("node/{node}")
@@ -310,6 +325,13 @@ mod tests {
             let key = lease(&id, unit("10.0.0.9", 0));
             assert!(leases_of_namespace(&scoped.namespace).contains(&key) && leases(&id).contains(&key));
             assert_eq!(parse_lease(&key, |_| 0), Some((id, unit("10.0.0.9", 0))));
+        }
+        for name in ["team", "a/b", "50% ü", ".."] {
+            let namespace = PodText::new(name).expect("text");
+            assert_eq!(parse_namespace_choice(&namespace_choice(&namespace)), Some(namespace), "{name}");
+        }
+        for key in ["nschoice/", "nschoice/a/b", "nschoice/%62", "nspool/a"] {
+            assert_eq!(parse_namespace_choice(key), None, "{key}");
         }
         let other = PodText::new("tea").expect("text");
         assert!(!leases_of_namespace(&other).contains("lease/ns:team:web/4-0a000009"), "not by a prefix");

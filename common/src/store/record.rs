@@ -8,8 +8,9 @@ pub mod lastbackend;
 pub mod melange;
 
 use crate::ipam::Segment;
-use crate::name::{ContainerId, IfName, PodText};
+use crate::name::{ContainerId, IfName, PodText, PoolName};
 use crate::pool_id::{PoolId, Scoped};
+use crate::pool_list::{PoolList, PoolListError};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,41 @@ pub struct Fixed {
     pub pool: PoolId,
     /// The address.
     pub address: IpAddr,
+}
+
+/// `nschoice/<namespace>`: what a namespace of Kubernetes chooses for those of its pods that choose nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "ChoiceForm", into = "ChoiceForm")]
+pub enum NamespaceChoice {
+    /// These pools.
+    Pools(PoolList),
+    /// Its annotation can't be understood, for this reason: its pods are given nothing.
+    Wrong(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChoiceForm {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pools: Vec<PoolName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wrong: Option<String>,
+}
+
+impl From<NamespaceChoice> for ChoiceForm {
+    fn from(choice: NamespaceChoice) -> Self {
+        match choice {
+            NamespaceChoice::Pools(pools) => Self { pools: pools.into(), wrong: None },
+            NamespaceChoice::Wrong(reason) => Self { pools: Vec::new(), wrong: Some(reason) },
+        }
+    }
+}
+
+impl TryFrom<ChoiceForm> for NamespaceChoice {
+    type Error = PoolListError;
+
+    fn try_from(ChoiceForm { pools, wrong }: ChoiceForm) -> Result<Self, PoolListError> {
+        wrong.map_or_else(|| Ok(Self::Pools(pools.try_into()?)), |reason| Ok(Self::Wrong(reason)))
+    }
 }
 
 /// `node/<node>`

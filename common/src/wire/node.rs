@@ -17,8 +17,13 @@ pub mod annotation {
     pub const NAMESPACE_POOLS: &str = "hcipam_ns_ippool";
     /// `true` keeps the address of a `StatefulSet`'s pod for the next pod of its name. (It is spelt like this.)
     pub const FIXED: &str = "hcipm_ip_fixed";
+    /// Pools, separated by commas: the first with a free address gives it. Of a namespace of Kubernetes: for those of
+    /// its pods that name none.
+    pub const POOLS: &str = "coil.io/pool";
+    /// `true` keeps the address, as [`FIXED`] does.
+    pub const KEEP: &str = "coil.io/fixed";
     /// All of them.
-    pub const ALL: [&str; 3] = [SERVICE_POOL, NAMESPACE_POOLS, FIXED];
+    pub const ALL: [&str; 5] = [SERVICE_POOL, NAMESPACE_POOLS, FIXED, POOLS, KEEP];
 }
 
 /// Body of `POST /ip`.
@@ -40,8 +45,8 @@ pub struct AllocateRequest {
     /// Interface in the container; `eth0` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<IfName>,
-    /// Pool to take the address from. If absent: the pool named like the namespace if there is one, else
-    /// `default`.
+    /// Pool to take the address from. If absent: what the namespace chooses in Kubernetes, else the pool named like the
+    /// namespace if there is one, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
     /// Ask for this address and no other.

@@ -3,6 +3,7 @@
 use common::ipam::{Family, Unit};
 use common::lastbackend::Name;
 use common::name::{ContainerId, IfName, NodeName, PodText, PoolName};
+use common::pool_list::PoolList;
 use common::store::{KeyRange, keys as k};
 use controller::paging::Place;
 
@@ -41,6 +42,14 @@ pub fn keys(data: &[u8]) {
     if let Some(pod) = k::parse_fixed(text) {
         assert!(k::fixed_of_namespace(&pod.namespace).contains(text));
         assert!(Family::BOTH.iter().any(|family| k::fixed(&pod, *family) == text));
+    }
+    if let Some(namespace) = k::parse_namespace_choice(text) {
+        assert_eq!(k::namespace_choice(&namespace), text);
+        assert!(k::namespace_choices().contains(text));
+    }
+    if let Ok(Some(pools)) = PoolList::read(text) {
+        let names: Vec<&str> = pools.iter().map(PoolName::as_str).collect();
+        assert_eq!(PoolList::read(&names.join(",")), Ok(Some(pools.clone())));
     }
     platform(text);
     names(text);

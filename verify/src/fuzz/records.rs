@@ -4,7 +4,8 @@ use coild::state::{BlockId, Settings, Standing, State};
 use common::ipam::{Family, NamespacePool, Pool, ServicePool, Space, Span, Unit};
 use common::name::PoolName;
 use common::store::record::{
-    self, Alive, BlockMirror, Evict, Fixed, Lease, Node, Plan, RecordError, Schema, VERSION, lastbackend,
+    self, Alive, BlockMirror, Evict, Fixed, Lease, NamespaceChoice, Node, Plan, RecordError, Schema, VERSION,
+    lastbackend,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,7 @@ pub fn records(data: &[u8]) {
     round_trip::<Alive>(data);
     round_trip::<Evict>(data);
     round_trip::<Fixed>(data);
+    round_trip::<NamespaceChoice>(data);
     round_trip::<lastbackend::Namespace>(data);
     round_trip::<lastbackend::Service>(data);
     round_trip::<lastbackend::Run>(data);

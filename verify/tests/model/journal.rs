@@ -84,7 +84,7 @@ impl Journal {
                     touched.insert(id);
                 }
                 Change::Complete => self.complete = true,
-                Change::Keep(..) | Change::Pools(_) | Change::Boot(_) => {}
+                Change::Keep(..) | Change::Pools(_) | Change::Choose(_) | Change::Boot(_) => {}
             }
         }
         self.sequence = state.sequence();

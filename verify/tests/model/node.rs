@@ -3,7 +3,7 @@
 use crate::guard::Guard;
 use crate::world::{Daemon, Rules, World};
 use coild::reconcile::quarantine::hold_found;
-use coild::state::{Ask, Exact, Holder, State};
+use coild::state::{Ask, Exact, Holder, Origin, State};
 use common::ipam::Family;
 use common::name::{ContainerId, IfName, PodText, PoolName};
 use common::store::record::Allocation;
@@ -40,7 +40,7 @@ pub(crate) fn ask(container: u8) -> Ask {
         pod: pod(),
         families: vec![Family::V4],
         choice: None,
-        pool: Some(PoolName::default_pool()),
+        origin: Origin::Pool(PoolName::default_pool()),
         adopt: false,
         addresses: Vec::new(),
         network: None,
