@@ -6,7 +6,7 @@ use clap::{Args, Command, FromArgMatches};
 use coild::allocator::Worker;
 use coild::config::NodeConfig;
 use coild::daemon::{Daemon, Node, Started};
-use coild::state::Ask;
+use coild::state::{Ask, Origin};
 use common::ipam::Family;
 use common::name::{ContainerId, IfName, NodeName, PodText};
 use common::server::allow_many_files;
@@ -173,7 +173,7 @@ fn ask(node: &NodeName, pod: usize) -> Result<Ask> {
         pod: PodText::new(format!("web-6f7d9c5b8d-{pod:05}"))?,
         families: vec![Family::V4],
         choice: None,
-        pool: None,
+        origin: Origin::Namespace,
         adopt: false,
         addresses: Vec::new(),
         network: Some("pods".to_owned()),

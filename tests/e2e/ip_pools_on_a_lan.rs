@@ -129,6 +129,37 @@ fn a_runtime_passes_the_annotations_on() -> Result<()> {
 }
 
 #[test]
+fn a_pod_of_a_set_keeps_its_address_under_a_runtime() -> Result<()> {
+    let site = Site::start()?;
+    let mut plugin = main_config(&site.coild.socket());
+    plugin["datapath"] = json!("bridge");
+    plugin["uplink"] = json!("up0");
+    plugin["capabilities"] = json!({"io.kubernetes.cri.pod-annotations": true});
+    let network = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]});
+    let containerd = Containerd::start(&site.machine, &network)?;
+    let run = |name: &str, annotations: &[(&str, &str)]| {
+        let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        containerd.run_annotated([(name.to_owned(), annotations.collect())])
+    };
+    let kept = [("hcipam_ns_ippool", "web"), ("coil.io/fixed", "true")];
+    let first = run("db-0", &kept)?;
+    containerd.remove_sandboxes(&first)?;
+    // Others come meanwhile, and one that is of no set and asks for the same.
+    let others = [run("web-a", &kept)?, run("x", &kept[..1])?].concat();
+    let again = run("db-0", &kept)?;
+    assert_eq!(again[0].ips, first[0].ips);
+    assert_ne!(again[0].id, first[0].id);
+    site.machine.reach(Some(&again[0].netns), ROUTER)?;
+    containerd.remove_sandboxes(&others)?;
+    // Blocks are a node's: no address of them is kept for a pod that may come back elsewhere.
+    for annotations in [&kept[1..], &[("coil.io/pool", "default"), kept[1]]] {
+        let refused = format!("{:#}", run("db-1", annotations).expect_err("it can't be kept"));
+        assert!(refused.contains("annotations.coil.io/fixed: the address can't be kept"), "{refused}");
+    }
+    containerd.remove_sandboxes(&again)
+}
+
+#[test]
 fn under_bridge() -> Result<()> {
     let prepare = ["ip link add br0 type bridge", "ip link set br0 up", "ip link set up0 master br0"];
     Site::start()?.under("bridge", &json!({"bridge": "br0"}), &prepare)

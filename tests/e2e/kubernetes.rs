@@ -108,7 +108,7 @@ fn what_kubernetes_does_not_say_is_not_concluded() -> Result<()> {
     site.becomes(&address, "kept")?;
     site.kubernetes.set_broken(true);
     site.kubernetes.set_sets(&[]);
-    wait_until("requests to fail", SOON, || Ok(site.kubernetes.failures() >= 4))?;
+    wait_until("requests to fail", SOON, || Ok(site.kubernetes.failures() >= 6))?;
     ensure!(site.state(&address)?.0 == "kept");
     site.kubernetes.set_broken(false);
     site.becomes(&address, "unleased")
@@ -146,7 +146,7 @@ fn a_node_is_removed_when_kubernetes_has_deleted_it() -> Result<()> {
     kubernetes.set_broken(true);
     kubernetes.set_nodes(&[]);
     let before = kubernetes.failures();
-    wait_until("requests to fail", SOON, || Ok(kubernetes.failures() >= before + 4))?;
+    wait_until("requests to fail", SOON, || Ok(kubernetes.failures() >= before + 6))?;
     ensure!(nodes()? == ["beside", "n1"], "{:?}", nodes()?);
     node.run()?;
     kubernetes.set_broken(false);

@@ -32,6 +32,7 @@ mod plugin_errors;
 mod plugin_ipam;
 mod plugin_main;
 mod podman;
+mod pool_choice;
 mod probe;
 mod reboot;
 mod rest;

@@ -1,6 +1,11 @@
 //! An API server of Kubernetes that has no cluster: it serves what the controller asks, strictly, and answers what the
 //! test wants.
+//!
+//! * [`namespaces`]: what is listed and watched
 
+mod namespaces;
+
+use crate::place::Place;
 use anyhow::{Context, Result};
 use axum::extract::{Path as PathOf, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -8,6 +13,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use namespaces::Namespaces;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,6 +30,7 @@ struct Objects {
     sets: BTreeSet<(String, String)>,
     pods: BTreeSet<(String, String)>,
     nodes: BTreeSet<(String, String)>,
+    namespaces: Namespaces,
     /// Answers nothing but errors.
     broken: bool,
     /// Complete lists of sets, and of nodes, that were answered, and requests that were refused as it is broken.
@@ -48,17 +55,24 @@ pub struct FakeKubernetes {
 impl FakeKubernetes {
     /// Listens on a free port of the loopback interface.
     pub fn start() -> Result<Self> {
+        Self::start_in(Place::Here)
+    }
+
+    /// The same in a place.
+    pub fn start_in(place: Place) -> Result<Self> {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let objects = Shared::default();
         let router = Router::new()
             .route("/apis/apps/v1/statefulsets", get(list_sets))
             .route("/api/v1/nodes", get(list_nodes))
+            .route("/api/v1/namespaces", get(namespaces::serve))
             .route("/api/v1/namespaces/{namespace}/pods/{name}", get(get_pod))
             .fallback(async || status(StatusCode::NOT_FOUND, "NotFound"))
             .layer(from_fn_with_state(Arc::clone(&objects), check))
             .with_state(Arc::clone(&objects));
-        let listener = tokio.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
+        let listener = place.listen()?;
         let server = format!("http://{}", listener.local_addr()?);
+        let listener = tokio.block_on(async { TcpListener::from_std(listener) })?;
         tokio.spawn(async move { axum::serve(listener, router).await });
         let dir = tempfile::tempdir()?;
         let kubeconfig = dir.path().join("kubeconfig");
@@ -90,6 +104,27 @@ impl FakeKubernetes {
     /// Sets the nodes that there are.
     pub fn set_nodes(&self, nodes: &[&str]) {
         lock(&self.objects).nodes = nodes.iter().map(|&name| (String::new(), name.to_owned())).collect();
+    }
+
+    /// Makes a Namespace, or gives it these annotations and no others.
+    pub fn set_namespace(&self, name: &str, annotations: &[(&str, &str)]) -> Result<()> {
+        lock(&self.objects).namespaces.set(name, annotations)
+    }
+
+    /// Removes a Namespace.
+    pub fn remove_namespace(&self, name: &str) {
+        lock(&self.objects).namespaces.remove(name);
+    }
+
+    /// Forgets what has happened to the Namespaces: watches get 410.
+    pub fn compact(&self) {
+        lock(&self.objects).namespaces.compact();
+    }
+
+    /// How often the Namespaces were listed, how often a watch of them was begun, and how often one got 410.
+    pub fn namespace_looks(&self) -> (usize, usize, usize) {
+        let objects = lock(&self.objects);
+        (objects.namespaces.lists, objects.namespaces.watches, objects.namespaces.expired)
     }
 
     /// Lets it fail, or answer again.

@@ -3,7 +3,9 @@
 //! * [`Access`], [`Cluster`]: how its API server is reached
 //! * [`sets`]: addresses that are kept for pods of StatefulSets which are gone
 //! * [`nodes`]: nodes that are gone
+//! * [`choices`]: pools that namespaces choose
 
+mod choices;
 mod nodes;
 mod sets;
 
@@ -15,7 +17,6 @@ use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -102,30 +103,37 @@ enum LookError {
     Record(#[from] RecordError),
 }
 
-/// The names of all objects of a kind in the cluster; those without a name of ours are left out.
-async fn all_named<K, T: Ord>(
+/// What is wanted of the metadata of all objects of a kind in the cluster, and of which version that is; objects of which
+/// nothing is wanted are left out.
+async fn all_named<K, T, C>(
     client: &Client,
     name: impl Fn(ObjectMeta) -> Option<T>,
-) -> Result<BTreeSet<T>, kube::Error>
+) -> Result<(C, String), kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    C: Default + Extend<T>,
 {
     let objects: Api<K> = Api::all(client.clone());
-    let (mut there, mut page) = (BTreeSet::new(), ListParams::default().limit(PAGE));
+    let (mut there, mut page) = (C::default(), ListParams::default().limit(PAGE));
     loop {
         let list = objects.list_metadata(&page).await?;
         there.extend(list.items.into_iter().filter_map(|object| name(object.metadata)));
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
-            None => return Ok(there),
+            None => return Ok((there, list.metadata.resource_version.unwrap_or_default())),
         }
     }
 }
 
-/// Looks every `interval` for sets and nodes that are gone, for ever.
+/// Looks every `interval` for sets and nodes that are gone, and follows what namespaces choose, for ever.
 pub async fn keep_up(cluster: Cluster, interval: Duration, store: Arc<dyn Store>) {
-    let mut sets = sets::Sets::new(cluster.client.clone(), Arc::clone(&store));
-    let mut nodes = nodes::Nodes::new(cluster.client, store);
+    let namespaces = choices::Namespaces::new(cluster.client.clone(), Arc::clone(&store));
+    tokio::join!(namespaces.keep_up(interval), keep_clean(cluster.client, interval, store));
+}
+
+async fn keep_clean(client: Client, interval: Duration, store: Arc<dyn Store>) {
+    let mut sets = sets::Sets::new(client.clone(), Arc::clone(&store));
+    let mut nodes = nodes::Nodes::new(client, store);
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -71,7 +71,7 @@ impl Nodes {
     /// All nodes of the cluster.
     async fn nodes(&self) -> Result<BTreeSet<NodeName>, kube::Error> {
         let name = |node: ObjectMeta| NodeName::new(node.name?).ok();
-        all_named::<Node, _>(&self.client, name).await
+        Ok(all_named::<Node, _, _>(&self.client, name).await?.0)
     }
 
     async fn remember(&self, node: &NodeName) -> Result<(), StoreError> {

@@ -73,7 +73,7 @@ impl Sets {
             let (namespace, name) = (PodText::new(set.namespace?).ok()?, PodText::new(set.name?).ok()?);
             Some(Scoped { namespace, name })
         };
-        all_named::<StatefulSet, _>(&self.client, name).await
+        Ok(all_named::<StatefulSet, _, _>(&self.client, name).await?.0)
     }
 
     async fn pod_exists(&self, pod: &Scoped) -> Result<bool, LookError> {

@@ -118,7 +118,7 @@ fn answer(outcome: Result<Value, Refusal>) -> Response {
     }
 }
 
-fn metadata(object: &Value) -> Value {
+pub(super) fn metadata(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 
@@ -150,7 +150,7 @@ fn parse(
         [plural] => {
             ensure!(method == Method::GET, "a verb that is not expected");
             let kind = of(api, plural)?;
-            ensure!(parameters.contains_key("labelSelector"), "it is not only about what is its own");
+            is_narrow(kind, &parameters, header(header::ACCEPT))?;
             if parameters.get("watch").is_some_and(|watch| watch == "true") {
                 let names =
                     ["watch", "timeoutSeconds", "labelSelector", "allowWatchBookmarks", "resourceVersion"];
@@ -189,6 +189,13 @@ fn parse(
         }
         _ => bail!("a verb that is not expected"),
     }
+}
+
+/// Whether only what is the controller's own is asked for; or, of all Namespaces, which may choose pools, the metadata.
+fn is_narrow(kind: Kind, parameters: &Parameters, accept: &str) -> Result<()> {
+    let metadata = kind == Kind::Namespace && accept.contains("as=PartialObjectMetadata");
+    ensure!(metadata != parameters.contains_key("labelSelector"), "more than its own, or than metadata");
+    Ok(())
 }
 
 /// The `uid` of the only object that may be deleted.

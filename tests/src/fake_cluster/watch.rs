@@ -1,6 +1,6 @@
 //! Lists, and watches that go on from them.
 
-use super::request::{Parameters, Refusal};
+use super::request::{Parameters, Refusal, metadata};
 use super::state::{Kind, State, World};
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
@@ -16,8 +16,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 const PAGE: usize = 2;
 
 fn is_chosen(object: &Value, parameters: &Parameters) -> bool {
-    let selector = parameters.get("labelSelector").and_then(|selector| selector.split_once('='));
-    selector.is_some_and(|(label, value)| object["metadata"]["labels"][label] == *value)
+    let Some(selector) = parameters.get("labelSelector") else { return true };
+    selector.split_once('=').is_some_and(|(label, value)| object["metadata"]["labels"][label] == *value)
+}
+
+/// Of what is not chosen by a label only the metadata is told.
+fn is_whole(parameters: &Parameters) -> bool {
+    parameters.contains_key("labelSelector")
+}
+
+fn told(object: &Value, parameters: &Parameters) -> Value {
+    if is_whole(parameters) { object.clone() } else { metadata(object) }
 }
 
 /// A page of a list. All its pages are of the first one's revision: what has happened since is told by a watch.
@@ -33,15 +42,20 @@ pub(super) fn list(state: &State, kind: Kind, parameters: &Parameters) -> Value 
         && let Some((key, object)) = chosen.next()
     {
         last = name(key);
-        let mut object = object.clone();
-        if let Some(object) = object.as_object_mut() {
+        let mut object = told(object, parameters);
+        if let Some(object) = object.as_object_mut().filter(|_| is_whole(parameters)) {
             object.retain(|field, _| field != "kind" && field != "apiVersion");
         }
         items.push(object);
     }
     let next = if chosen.peek().is_some() { format!("{revision} {last}") } else { String::new() };
+    let (word, api) = if is_whole(parameters) {
+        (format!("{}List", kind.word()), kind.api())
+    } else {
+        ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1")
+    };
     json!({
-        "kind": format!("{}List", kind.word()), "apiVersion": kind.api(), "items": items,
+        "kind": word, "apiVersion": api, "items": items,
         "metadata": {"resourceVersion": revision, "continue": next},
     })
 }
@@ -115,7 +129,7 @@ impl Watcher {
             state.history.iter().filter(|event| event.revision > self.at && event.kind == self.kind);
         let event = news.find(|event| is_chosen(&event.object, &self.parameters));
         event.map_or(Next::Nothing, |event| {
-            let told = json!({"type": event.what, "object": event.object});
+            let told = json!({"type": event.what, "object": told(&event.object, &self.parameters)});
             Next::Event(event.revision, told, state.delay)
         })
     }
