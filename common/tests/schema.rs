@@ -7,8 +7,8 @@ use common::name::{NodeName, PodText, PoolName};
 use common::pool_id::Scoped;
 use common::store::record::lastbackend as platform;
 use common::store::record::{
-    self, Alive, BlockMirror, Evict, Fixed, KubernetesNode, Lease, NamespaceChoice, Node, Plan, Restored,
-    Schema,
+    self, Alive, BlockMirror, Evict, Fixed, KubernetesNode, Lease, NamespaceChoice, Node, Plan, Refused,
+    Restored, Schema,
 };
 use common::store::{Txn, keys};
 use serde::Serialize;
@@ -85,6 +85,9 @@ fn examples_are_what_the_code_reads_and_writes() {
     documents::<Node>("node/<node>", &keys::node(&node));
     documents::<Alive>("alive/<node>", &keys::alive(&node));
     documents::<KubernetesNode>("kubernetes/<node>", &keys::kubernetes_node(&node));
+    documents::<record::melange::Mark>("kubernetes-events", keys::KUBERNETES_EVENTS);
+    documents::<record::melange::Mark>("kubernetes-nodes", keys::KUBERNETES_NODES);
+    documents::<Refused>("refused/<node>/<slot>", &keys::refused(&node, 7));
     let address = "10.64.0.21".parse().expect("address");
     let scoped = |name| {
         let text = |text| PodText::new(text).expect("text");
@@ -209,6 +212,7 @@ fn numbers_are_right() {
         assert_eq!(keys::evict(&node, address.parse().expect("address")), format!("evict/n/{name}"));
     }
     assert!(PAGE.contains(&format!("{} compares and {} operations", Txn::MAX, Txn::MAX)));
+    assert!(PAGE.contains(&format!("`00` to `{}`", keys::REFUSALS - 1)));
     assert!(PAGE.contains("at most 1.4 MB") && Txn::MAX_BYTES == 1_400_000);
     assert!(PAGE.contains(&format!("Layout {} is", record::LAYOUT)));
     assert!(PAGE.contains(&format!("which is {} in everything", record::VERSION)));

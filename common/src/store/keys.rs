@@ -26,6 +26,11 @@ pub const RESTORED: &str = "restored";
 /// What was noted of the store's log, by which a restored store gives itself away.
 pub const HISTORY: &str = "history";
 
+/// There while a controller makes Events of what nodes refuse; nodes tell nothing without it.
+pub const KUBERNETES_EVENTS: &str = "kubernetes-events";
+/// There while a controller tells Kubernetes of its nodes.
+pub const KUBERNETES_NODES: &str = "kubernetes-nodes";
+
 /// `pool/<pool>`
 pub fn pool(pool: &PoolName) -> String {
     format!("pool/{pool}")
@@ -251,6 +256,32 @@ pub fn parse_evict(key: &str) -> Option<(NodeName, IpAddr)> {
     Some((NodeName::new(node).ok()?, parse_address(address)?))
 }
 
+/// How many pods without an address a node tells of at once.
+pub const REFUSALS: u8 = 64;
+
+/// `refused/<node>/<slot>`
+pub fn refused(node: &NodeName, slot: u8) -> String {
+    format!("refused/{node}/{slot:02}")
+}
+
+/// All pods without an address that any node tells of.
+pub fn all_refused() -> KeyRange {
+    KeyRange::prefix("refused/")
+}
+
+/// The node that a key of [`all_refused`] names.
+pub fn parse_refused(key: &str) -> Option<NodeName> {
+    let (node, slot) = key.strip_prefix("refused/")?.split_once('/')?;
+    let node = NodeName::new(node).ok()?;
+    let known = slot.parse().is_ok_and(|slot| slot < REFUSALS && key == refused(&node, slot));
+    known.then_some(node)
+}
+
+/// The node that a key of [`all_alive`] names.
+pub fn parse_alive(key: &str) -> Option<NodeName> {
+    NodeName::new(key.strip_prefix("alive/")?).ok()
+}
+
 fn unit_name(unit: Unit) -> String {
     address_name(unit.family(), unit.first_number())
 }
@@ -305,7 +336,10 @@ mod tests {
         let address = "10.0.0.1".parse().expect("address");
         assert_eq!(parse_evict(&evict(&node, address)), Some((node.clone(), address)));
         assert_eq!(parse_pool(&super::pool(&pool)), Some(pool));
-        assert_eq!(parse_node(&super::node(&node)), Some(node));
+        assert_eq!(parse_node(&super::node(&node)), Some(node.clone()));
+        assert_eq!(parse_alive(&alive(&node)), Some(node.clone()));
+        assert_eq!(refused(&node, 7), "refused/n1/07");
+        assert_eq!(parse_refused("refused/n1/63"), Some(node));
     }
 
     #[test]
@@ -363,6 +397,9 @@ mod tests {
             "lease/default/é",
         ] {
             assert_eq!(parse_lease(key, |_| 4), None, "{key}");
+        }
+        for key in ["refused/n1", "refused/n1/7", "refused/n1/64", "refused//07", "refused/n1/07/1"] {
+            assert_eq!(parse_refused(key), None, "{key}");
         }
         for key in ["block/n1/default/4-0a400010/x", "block/n1/4-0a400010", "block//default/4-0a400010"] {
             assert_eq!(parse_block(key), None, "{key}");

@@ -364,9 +364,65 @@ pub struct Evict {
     pub container: ContainerId,
 }
 
+/// Why a pod got no address, in the form of the reasons of Kubernetes' Events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// All addresses that it could have are in use.
+    NoFreeAddress,
+    /// The pool that it is to have one of does not exist, is disabled or has none of the family.
+    NoUsablePool,
+    /// The very address that it is to have can't be given.
+    AddressUnavailable,
+    /// Another one.
+    #[serde(other)]
+    AddressNotGiven,
+}
+
+impl Reason {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoFreeAddress => "NoFreeAddress",
+            Self::NoUsablePool => "NoUsablePool",
+            Self::AddressUnavailable => "AddressUnavailable",
+            Self::AddressNotGiven => "AddressNotGiven",
+        }
+    }
+}
+
+/// `refused/<node>/<slot>`, with a TTL: a pod that got no address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Namespace of the pod.
+    pub namespace: PodText,
+    /// Its name.
+    pub pod: PodText,
+    /// Why it got none.
+    pub reason: Reason,
+    /// The same as the plugin was told.
+    pub message: String,
+    /// How often in a row.
+    pub count: u32,
+    /// When this was so for the first time, in milliseconds since the Unix epoch.
+    pub first: u64,
+    /// When it was so for the last time.
+    pub last: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons() {
+        use Reason::{AddressNotGiven, AddressUnavailable, NoFreeAddress, NoUsablePool};
+        for reason in [NoFreeAddress, NoUsablePool, AddressUnavailable, AddressNotGiven] {
+            let text = format!("{:?}", reason.as_str());
+            assert_eq!(serde_json::to_string(&reason).expect("text"), text);
+            assert_eq!(serde_json::from_str::<Reason>(&text).expect("read"), reason);
+        }
+        assert_eq!(serde_json::from_str::<Reason>("\"OfLater\"").expect("read"), AddressNotGiven);
+    }
 
     #[test]
     fn versions() {
