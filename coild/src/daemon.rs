@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::presence::{Presence, PresenceError, instance_id};
 use crate::reconcile::Reconciler;
+use crate::refusals::Refusals;
 use crate::routes;
 use crate::state::{Settings, State};
 use crate::watcher::{Known, Watcher};
@@ -86,7 +87,9 @@ impl Daemon {
         node.catch_up().await;
         let mut tasks = JoinSet::new();
         let Started { sources, metrics, presence, mirror } = node.start(&mut tasks);
-        let context = Context { sources, metrics };
+        let (refusals, teller) = Refusals::new(presence.node.clone(), Arc::clone(&self.store));
+        tasks.spawn(teller.run());
+        let context = Context { sources, metrics, refusals };
         if let Some(address) = self.config.metrics_listen {
             let listener = Listener::bind(&Bind::Tcp(address)).await?;
             tracing::info!(listen = listener.tcp_address().map(tracing::field::display), "metrics are here");

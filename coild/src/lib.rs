@@ -6,7 +6,7 @@
 //! * [`mirror`], [`lease_keeper`], [`watcher`], [`presence`]: the store's side
 //! * [`reconcile`], [`sandboxes`], [`cri`], [`boot`], [`routes`]: what runs on the machine
 //! * [`allocate`], [`annotations`]: the use case, and the pools that a pod chooses
-//! * [`api`], [`metrics`], [`history`]: what others see
+//! * [`api`], [`metrics`], [`history`], [`refusals`]: what others see
 //! * [`daemon`]: all of it together
 //! * [`install`], [`probe`]: what the program does besides (feature `host`)
 
@@ -33,6 +33,7 @@ pub mod presence;
 #[cfg(feature = "host")]
 pub mod probe;
 pub mod reconcile;
+pub mod refusals;
 pub mod routes;
 pub mod sandboxes;
 pub mod state;

@@ -30,7 +30,8 @@ pub(super) async fn allocate(
     let (namespace, pod) = (ask.namespace.clone(), ask.pod.clone());
     let outcome = context.sources.allocate(ask).await;
     context.metrics.adds.observe(started.elapsed(), outcome.is_ok());
-    let addresses = outcome?;
+    let note = |error: &_| context.refusals.note(namespace.clone(), pod.clone(), error);
+    let addresses = outcome.inspect_err(note)?;
     let Some(first) = addresses.first().cloned() else {
         return Err(ApiError::NotAssigned(interface.to_string()));
     };

@@ -7,6 +7,7 @@ use crate::allocate::{AllocationError, Sources};
 use crate::allocator::AllocatorError;
 use crate::lease_keeper::LeaseError;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::state::AllocateError;
 use axum::Router;
 use axum::extract::rejection::BytesRejection;
@@ -24,6 +25,8 @@ pub struct Context {
     pub sources: Sources,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where pods that get no address are noted.
+    pub refusals: Refusals,
 }
 
 /// All routes.
