@@ -17,6 +17,7 @@
 //! * [`kubernetes`]: what follows from what Kubernetes knows (feature `kubernetes`)
 //! * [`metrics`]: the numbers for Prometheus
 //! * [`api`]: HTTP over the use cases
+//! * `turn`: that one controller of several does something
 //! * [`reload`]: files that are read anew when they change
 //! * [`time`]: times as people read them
 //! * [`server`], [`config`]: the service and its configuration
@@ -46,3 +47,4 @@ pub mod reclaim;
 pub mod reload;
 pub mod server;
 pub mod time;
+mod turn;

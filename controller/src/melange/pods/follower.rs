@@ -5,10 +5,10 @@
 //! that these name: a node that leases the first block of such a pool begins the round anew. A unit that could not be
 //! looked at stays among those that have to be.
 
-use super::turn::Turn;
 use super::{Backed, follow, node_of};
 use crate::melange::{Melange, MelangeError};
 use crate::paging::read_all;
+use crate::turn::Turn;
 use common::error::chain;
 use common::ipam::{Pool, Unit};
 use common::name::{NodeName, PoolName};
@@ -58,7 +58,7 @@ async fn round(store: &dyn Store) -> Result<(), MelangeError> {
         return follower.until_others(watch).await;
     }
     let turn = KeyRange::key(melange_keys::PODS);
-    let Some(held) = Turn::take(store).await? else {
+    let Some(held) = Turn::take(store, melange_keys::PODS).await? else {
         let watch = store.watch(&[keys::pools(), turn], page.revision + 1).await?;
         return follower.until_others(watch).await;
     };

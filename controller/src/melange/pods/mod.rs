@@ -4,14 +4,12 @@
 //! that its tenant sees them in the lists where it sees all others: one for each allocation, with the container as the
 //! device, and the name of its interface. They are views: nobody gives or takes an address by them.
 //!
-//! * [`follower`]: which units of which pools have to be looked at
-//! * [`turn`]: that one controller does it
+//! * [`follower`]: which units of which pools have to be looked at; one controller does it, by a [`crate::turn`]
 //!
 //! Whatever happened, a unit is read anew: its lease names the node, and the node's mirror what is held. What is written
 //! compares all of that. So a controller that was slow, or two at the same time, write nothing that is not so.
 
 mod follower;
-mod turn;
 
 use super::read::StoredAddress;
 use super::remove::{BATCH, parse_all, remove_all};

@@ -1,7 +1,6 @@
-//! That one controller follows the pods: a key with a time to live, which its holder renews. It only spares the others
-//! the work: what is written compares all that it depends on.
+//! That one controller of several does what goes on in the background: a key with a time to live, which its holder renews.
+//! It only spares the others the work: what two of them do at the same time does no harm.
 
-use common::store::keys::melange as keys;
 use common::store::record::melange::Mark;
 use common::store::{Compare, Op, Store, StoreError, TtlId, Txn, record};
 use std::time::Duration;
@@ -13,20 +12,20 @@ const TTL: Duration = Duration::from_secs(6);
 const RENEWAL: Duration = Duration::from_secs(2);
 
 /// The turn, held.
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     store: &'a dyn Store,
     ttl: TtlId,
 }
 
 impl<'a> Turn<'a> {
-    /// Takes the turn; nothing if another controller has it.
-    pub(super) async fn take(store: &'a dyn Store) -> Result<Option<Self>, StoreError> {
-        if store.get(keys::PODS).await?.is_some() {
+    /// Takes the turn that a key stands for; nothing if another controller has it.
+    pub(crate) async fn take(store: &'a dyn Store, key: &str) -> Result<Option<Self>, StoreError> {
+        if store.get(key).await?.is_some() {
             return Ok(None);
         }
         let ttl = store.grant_ttl(TTL).await?;
-        let mark = Op::PutWithTtl(keys::PODS.to_owned(), record::encode(&Mark {}), ttl);
-        match store.txn(Txn::new().when(Compare::Absent(keys::PODS.to_owned())).then(mark)).await {
+        let mark = Op::PutWithTtl(key.to_owned(), record::encode(&Mark {}), ttl);
+        match store.txn(Txn::new().when(Compare::Absent(key.to_owned())).then(mark)).await {
             Ok(_) => Ok(Some(Self { store, ttl })),
             Err(error) => {
                 // It ends by itself, too.
@@ -37,7 +36,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Renews the turn until it is lost.
-    pub(super) async fn renewed(&self) -> StoreError {
+    pub(crate) async fn renewed(&self) -> StoreError {
         let mut heard = Instant::now();
         loop {
             tokio::time::sleep(RENEWAL).await;
@@ -51,7 +50,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Gives the turn up.
-    pub(super) async fn release(self) {
+    pub(crate) async fn release(self) {
         // It ends by itself, too.
         let _ = self.store.revoke_ttl(self.ttl).await;
     }
