@@ -144,6 +144,41 @@ fn with_etcd() -> Result<()> {
     check_overlay("etcd", 12)
 }
 
+/// What the controller uses, and nothing else: `group/resource verb`.
+#[test]
+fn the_controller_may_do_what_it_does() -> Result<()> {
+    let roles = build("etcd")?.into_iter().filter(|object| object["kind"] == "ClusterRole");
+    let mut may = BTreeSet::new();
+    for role in roles {
+        for rule in parsed::<ClusterRole>(&role)?.rules.unwrap_or_default() {
+            ensure!(rule.non_resource_urls.is_none() && rule.resource_names.is_none());
+            let (groups, resources) =
+                (rule.api_groups.unwrap_or_default(), rule.resources.unwrap_or_default());
+            for (group, resource) in
+                groups.iter().flat_map(|group| resources.iter().map(move |one| (group, one)))
+            {
+                may.extend(rule.verbs.iter().map(|verb| format!("{group}/{resource} {verb}")));
+            }
+        }
+    }
+    let used = [
+        "/events create",
+        "/events patch",
+        "/nodes get",
+        "/nodes list",
+        "/nodes patch",
+        "/nodes watch",
+        "/pods get",
+        "apps/statefulsets list",
+    ];
+    ensure!(may.iter().eq(used), "{may:?}");
+    let controller = build("etcd")?.into_iter().find(|object| object["kind"] == "Deployment");
+    let spec = &controller.context("a controller")?["spec"]["template"]["spec"];
+    let taint = serde_json::json!([{"key": "coil.io/not-ready", "operator": "Exists"}]);
+    ensure!(spec["tolerations"] == taint, "nobody would take the taint of the first node away");
+    Ok(())
+}
+
 #[test]
 fn with_services() -> Result<()> {
     check_overlay("services", 14)?;

@@ -126,8 +126,9 @@ pub struct ServeConfig {
 #[derive(Debug, Clone, Args)]
 pub struct KubernetesConfig {
     /// Ask Kubernetes which StatefulSets there are, and give up the addresses that are kept for pods of those that are
-    /// gone; and which nodes, and remove those that it has deleted. `in-cluster`, as the pod that this runs in, or the path of a
-    /// kubeconfig. Without it, Kubernetes is not asked.
+    /// gone; and which nodes, and remove those that it has deleted. Tell it which pods get no address, what nodes have free, and
+    /// that they are ready. `in-cluster`, as the pod that this runs in, or the path of a kubeconfig. Without it, Kubernetes is
+    /// neither asked nor told.
     /// With --engine kubernetes, services run there too
     #[arg(long, env = "COIL_KUBERNETES", value_name = "in-cluster|FILE")]
     pub kubernetes: Option<Access>,

@@ -24,6 +24,7 @@ mod ip_pools;
 mod ip_pools_on_a_lan;
 mod journal_lost;
 mod kubernetes;
+mod kubernetes_told;
 mod lastbackend;
 mod lastbackend_kubernetes;
 mod openapi;

@@ -1,9 +1,13 @@
 //! An API server of Kubernetes that has no cluster: it serves what the controller asks, strictly, and answers what the
 //! test wants.
 //!
-//! * [`namespaces`]: what is listed and watched
+//! * [`namespaces`]: lists and watches of Namespaces
+//! * [`nodes`]: lists, watches and changes of Nodes
+//! * [`mod@events`]: how an Event is applied
 
+mod events;
 mod namespaces;
+mod nodes;
 
 use crate::place::Place;
 use anyhow::{Context, Result};
@@ -11,9 +15,11 @@ use axum::extract::{Path as PathOf, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, patch};
 use axum::{Json, Router};
+use k8s_openapi::api::core::v1::Taint;
 use namespaces::Namespaces;
+use nodes::Nodes;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,9 +34,13 @@ const TOKEN: &str = "of-the-controller";
 #[derive(Debug, Default)]
 struct Objects {
     sets: BTreeSet<(String, String)>,
-    pods: BTreeSet<(String, String)>,
-    nodes: BTreeSet<(String, String)>,
+    /// With the node that each one is on.
+    pods: BTreeMap<(String, String), String>,
+    nodes: Nodes,
     namespaces: Namespaces,
+    events: BTreeMap<(String, String), Value>,
+    /// How often one was applied.
+    applied_events: usize,
     /// Answers nothing but errors.
     broken: bool,
     /// Complete lists of sets, and of nodes, that were answered, and requests that were refused as it is broken.
@@ -64,8 +74,10 @@ impl FakeKubernetes {
         let objects = Shared::default();
         let router = Router::new()
             .route("/apis/apps/v1/statefulsets", get(list_sets))
-            .route("/api/v1/nodes", get(list_nodes))
             .route("/api/v1/namespaces", get(namespaces::serve))
+            .route("/api/v1/nodes", get(nodes::list))
+            .route("/api/v1/nodes/{name}", get(nodes::get).patch(nodes::patch))
+            .route("/api/v1/namespaces/{namespace}/events/{name}", patch(events::patch))
             .route("/api/v1/namespaces/{namespace}/pods/{name}", get(get_pod))
             .fallback(async || status(StatusCode::NOT_FOUND, "NotFound"))
             .layer(from_fn_with_state(Arc::clone(&objects), check))
@@ -98,12 +110,58 @@ impl FakeKubernetes {
 
     /// Sets the pods that there are.
     pub fn set_pods(&self, pods: &[(&str, &str)]) {
-        lock(&self.objects).pods = owned(pods);
+        let pods = owned(pods).into_iter().map(|pod| (pod, String::new()));
+        lock(&self.objects).pods = pods.collect();
+    }
+
+    /// Adds a pod that is on a node.
+    pub fn add_pod(&self, namespace: &str, name: &str, node: &str) {
+        lock(&self.objects).pods.insert((namespace.to_owned(), name.to_owned()), node.to_owned());
     }
 
     /// Sets the nodes that there are.
     pub fn set_nodes(&self, nodes: &[&str]) {
-        lock(&self.objects).nodes = nodes.iter().map(|&name| (String::new(), name.to_owned())).collect();
+        lock(&self.objects).nodes.set(nodes);
+    }
+
+    /// Adds a node that a kubelet registers with these taints.
+    pub fn register_node(&self, name: &str, taints: &[Taint]) {
+        lock(&self.objects).nodes.add(name, taints);
+    }
+
+    /// Adds a taint to a node right after it is read the next time.
+    pub fn race_for_node(&self, name: &str, taint: Taint) {
+        lock(&self.objects).nodes.race(name, taint);
+    }
+
+    /// Watches of nodes are told that they are too old.
+    pub fn forget_nodes(&self) {
+        lock(&self.objects).nodes.forget();
+    }
+
+    /// A node.
+    pub fn node(&self, name: &str) -> Option<Value> {
+        lock(&self.objects).nodes.get(name).cloned()
+    }
+
+    /// The changes of nodes, in order: of which node, and the patch.
+    pub fn node_patches(&self) -> Vec<(String, Value)> {
+        lock(&self.objects).nodes.patches.clone()
+    }
+
+    /// How many changes of nodes were refused as they had changed meanwhile.
+    pub fn conflicts(&self) -> usize {
+        lock(&self.objects).nodes.conflicts
+    }
+
+    /// The Events.
+    pub fn events(&self) -> Vec<Value> {
+        lock(&self.objects).events.values().cloned().collect()
+    }
+
+    /// How often an Event was applied.
+    pub fn applied_events(&self) -> usize {
+        lock(&self.objects).applied_events
     }
 
     /// Makes a Namespace, or gives it these annotations and no others.
@@ -201,17 +259,6 @@ async fn list_sets(
     response
 }
 
-async fn list_nodes(
-    State(objects): State<Shared>,
-    headers: HeaderMap,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
-    let mut objects = lock(&objects);
-    let (response, is_last) = page(&objects.nodes, &headers, &query);
-    objects.node_lists += usize::from(is_last);
-    response
-}
-
 /// One object for a page, however many are asked for; and whether it is the last one.
 fn page(
     all: &BTreeSet<(String, String)>,
@@ -237,14 +284,16 @@ async fn get_pod(
     headers: HeaderMap,
     PathOf(pod): PathOf<(String, String)>,
 ) -> Response {
+    let Some(node) = lock(&objects).pods.get(&pod).cloned() else {
+        return status(StatusCode::NOT_FOUND, "NotFound");
+    };
+    let mut object = metadata(&pod);
     if !wants_metadata(&headers, "PartialObjectMetadata") {
-        return status(StatusCode::BAD_REQUEST, "BadRequest");
+        (object["kind"], object["apiVersion"]) = ("Pod".into(), "v1".into());
+        object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+        object["spec"] = json!({"nodeName": node, "containers": []});
     }
-    if lock(&objects).pods.contains(&pod) {
-        Json(metadata(&pod)).into_response()
-    } else {
-        status(StatusCode::NOT_FOUND, "NotFound")
-    }
+    Json(object).into_response()
 }
 
 /// An object without a namespace is the cluster's.

@@ -1,13 +1,19 @@
-//! What Kubernetes knows and the store does not. Nothing here runs without `--kubernetes`.
+//! What Kubernetes knows and the store does not, and what it is told. Nothing here runs without `--kubernetes`.
 //!
 //! * [`Access`], [`Cluster`]: how its API server is reached
 //! * [`sets`]: addresses that are kept for pods of StatefulSets which are gone
 //! * [`nodes`]: nodes that are gone
 //! * [`choices`]: pools that namespaces choose
+//! * [`tell`]: that one controller tells Kubernetes something
+//! * [`events`]: pods that get no address
+//! * [`node_objects`]: how many addresses nodes have free, and that they are ready for pods
 
 mod choices;
+mod events;
+mod node_objects;
 mod nodes;
 mod sets;
+mod tell;
 
 use common::error::chain;
 use common::store::record::RecordError;
@@ -23,6 +29,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+/// Who changes objects, for the API server.
+const MANAGER: &str = "coil-controller";
 
 /// Time to connect to the API server.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -103,6 +112,16 @@ enum LookError {
     Record(#[from] RecordError),
 }
 
+/// Names of Kubernetes' objects are subdomains of DNS (RFC 1123).
+fn is_dns_name(name: &str) -> bool {
+    let is_edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.len() <= 253
+        && bytes.first().is_some_and(is_edge)
+        && bytes.last().is_some_and(is_edge)
+        && bytes.iter().all(|byte| is_edge(byte) || matches!(byte, b'-' | b'.'))
+}
+
 /// What is wanted of the metadata of all objects of a kind in the cluster, and of which version that is; objects of which
 /// nothing is wanted are left out.
 async fn all_named<K, T, C>(
@@ -125,15 +144,24 @@ where
     }
 }
 
-/// Looks every `interval` for sets and nodes that are gone, and follows what namespaces choose, for ever.
+/// Looks every `interval` for sets and nodes that are gone, follows what namespaces choose, and tells Kubernetes what it is to
+/// know, for ever.
 pub async fn keep_up(cluster: Cluster, interval: Duration, store: Arc<dyn Store>) {
-    let namespaces = choices::Namespaces::new(cluster.client.clone(), Arc::clone(&store));
-    tokio::join!(namespaces.keep_up(interval), keep_clean(cluster.client, interval, store));
+    let (client, store) = (&cluster.client, &store);
+    let namespaces = choices::Namespaces::new(client.clone(), Arc::clone(store));
+    let events = events::Events::new(client.clone(), Arc::clone(store));
+    let nodes = node_objects::NodeObjects::new(client.clone(), Arc::clone(store), interval);
+    tokio::join!(
+        keep_clean(client, interval, store),
+        namespaces.keep_up(interval),
+        tell::keep_telling(store.as_ref(), &events),
+        tell::keep_telling(store.as_ref(), &nodes)
+    );
 }
 
-async fn keep_clean(client: Client, interval: Duration, store: Arc<dyn Store>) {
-    let mut sets = sets::Sets::new(client.clone(), Arc::clone(&store));
-    let mut nodes = nodes::Nodes::new(client, store);
+async fn keep_clean(client: &Client, interval: Duration, store: &Arc<dyn Store>) {
+    let mut sets = sets::Sets::new(client.clone(), Arc::clone(store));
+    let mut nodes = nodes::Nodes::new(client.clone(), Arc::clone(store));
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -4,7 +4,7 @@
 //! That is certain only if Kubernetes said so twice, and was asked after the store: whoever has an address kept had its set
 //! by then. Any number of controllers may do this, as each address is given up in one transaction.
 
-use super::{LookError, all_named};
+use super::{LookError, all_named, is_dns_name};
 use crate::audit;
 use crate::auth::Caller;
 use common::clock;
@@ -109,16 +109,6 @@ fn set_of(pod: &Scoped) -> Option<Scoped> {
     let valid = [pod.namespace.as_str(), set].into_iter().all(is_dns_name);
     let name = PodText::new(set).ok().filter(|_| valid)?;
     Some(Scoped { namespace: pod.namespace.clone(), name })
-}
-
-/// Names of Kubernetes' objects are subdomains of DNS (RFC 1123).
-fn is_dns_name(name: &str) -> bool {
-    let is_edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = name.as_bytes();
-    bytes.len() <= 253
-        && bytes.first().is_some_and(is_edge)
-        && bytes.last().is_some_and(is_edge)
-        && bytes.iter().all(|byte| is_edge(byte) || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]

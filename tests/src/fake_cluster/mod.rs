@@ -22,9 +22,16 @@ pub use state::Kind;
 use crate::tools::directory;
 use crate::wait::wait_for;
 use anyhow::{Context, Result};
-use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Query;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures_util::stream::pending;
 use serde_json::{Value, json};
 use state::{Fault, World};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,7 +120,8 @@ impl FakeCluster {
             Ok(Some(server.block_on(TcpListener::bind(self.address))?))
         })?;
         self.address = listener.local_addr()?;
-        let router = Router::new().fallback(request::serve).with_state(Arc::clone(&self.world));
+        let router = Router::new().route("/api/v1/nodes", get(no_nodes)).fallback(request::serve);
+        let router = router.with_state(Arc::clone(&self.world));
         server.spawn(async move { axum::serve(listener, router).await });
         self.server = Some(server);
         Ok(())
@@ -185,6 +193,18 @@ impl FakeCluster {
     pub fn wrong(&self) -> Vec<String> {
         self.world.read(|state| state.wrong.clone())
     }
+}
+
+/// A list of no Nodes, or a watch that has nothing to tell of them.
+async fn no_nodes(Query(parameters): Query<BTreeMap<String, String>>) -> Response {
+    if parameters.contains_key("watch") {
+        return Body::from_stream(pending::<Result<Bytes, Infallible>>()).into_response();
+    }
+    let list = json!({
+        "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": "1"},
+        "items": [],
+    });
+    Json(list).into_response()
 }
 
 fn runtime() -> Result<Runtime> {
