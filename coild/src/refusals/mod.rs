@@ -63,12 +63,17 @@ fn reason(error: &AllocationError) -> Option<Reason> {
 fn of_state(error: &AllocateError) -> Option<Reason> {
     match error {
         AllocateError::Held { .. } => None,
-        AllocateError::NothingFree { .. } => Some(Reason::NoFreeAddress),
-        AllocateError::NoPool { .. } | AllocateError::Disabled(_) | AllocateError::NoFamily(..) => {
-            Some(Reason::NoUsablePool)
+        AllocateError::NothingFree { .. } | AllocateError::NoneListed { full: true, .. } => {
+            Some(Reason::NoFreeAddress)
         }
+        AllocateError::NoPool { .. }
+        | AllocateError::Disabled(_)
+        | AllocateError::NoFamily(..)
+        | AllocateError::NoneListed { full: false, .. }
+        | AllocateError::WrongChoice { .. } => Some(Reason::NoUsablePool),
         AllocateError::NotLeased { .. }
         | AllocateError::Outside(..)
+        | AllocateError::OutsideAll(_)
         | AllocateError::Reserved(..)
         | AllocateError::Taken(_)
         | AllocateError::Closed(_) => Some(Reason::AddressUnavailable),

@@ -69,6 +69,8 @@ pub enum AllocateError {
         reasons: String,
         /// Whether one of them is not known to the node.
         unknown: bool,
+        /// Whether one of them would do, and all its addresses are in use.
+        full: bool,
     },
     /// The annotation of the namespace is no list of pools.
     #[error("{by}: {reason}")]

@@ -130,7 +130,7 @@ impl State {
             ),
         };
         let reasons: Vec<String> = pools.names.iter().map(reason).collect();
-        Some(AllocateError::NoneListed { by, reasons: reasons.join("; "), unknown: false })
+        Some(AllocateError::NoneListed { by, reasons: reasons.join("; "), unknown: false, full: true })
     }
 
     /// The place of an address of each family that is asked for. With `wake`, one that still rests is given where nothing
@@ -217,7 +217,7 @@ impl State {
             (None, Some(refusal)) => refusal,
             (by, _) => {
                 let by = by.unwrap_or(ListedBy::Pod);
-                AllocateError::NoneListed { by, reasons: reasons.join("; "), unknown }
+                AllocateError::NoneListed { by, reasons: reasons.join("; "), unknown, full: false }
             }
         })
     }

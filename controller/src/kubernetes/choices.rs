@@ -211,7 +211,7 @@ mod tests {
         {
             assert_eq!(chosen(Some(annotations)), None, "{annotations:?}");
         }
-        let of = |text| chosen(Some(&[("coil.io/pool", text)])).expect("a choice");
+        let of = |text: &str| chosen(Some(&[("coil.io/pool", text)])).expect("a choice");
         assert_eq!(of("red, blue"), "red blue");
         assert_eq!(of("red,,blue"), "a name is missing");
         assert!(of("Red").starts_with("pool name \"Red\" is malformed"));
