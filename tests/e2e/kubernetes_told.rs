@@ -11,6 +11,7 @@ use coil_tests::tools::run;
 use coil_tests::wait::{wait_for, wait_until};
 use k8s_openapi::api::core::v1::Taint;
 use serde_json::{Value, json};
+use std::slice::from_ref;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -205,7 +206,7 @@ fn a_node_is_ready_when_its_coild_is_alive() -> Result<()> {
     site.somebody_tells()?;
     let (own, other) = (taint("coil.io/not-ready"), taint("example.net/gpu"));
     site.kubernetes.register_node("n1", &[other.clone(), own.clone()]);
-    site.kubernetes.register_node("n2", &[own.clone()]);
+    site.kubernetes.register_node("n2", from_ref(&own));
     // Another one comes between reading the node and changing it.
     site.kubernetes.race_for_node("n1", taint("example.net/drained"));
     let _first = site.cluster.coild("n1", &[])?;
@@ -216,7 +217,7 @@ fn a_node_is_ready_when_its_coild_is_alive() -> Result<()> {
     ensure!(taints(&site.kubernetes, "n2") == ["coil.io/not-ready"], "n2 has no coild");
     // A node that comes after its coild, and one that is registered anew.
     let _third = site.cluster.coild("n3", &[])?;
-    site.kubernetes.register_node("n3", &[own.clone()]);
+    site.kubernetes.register_node("n3", from_ref(&own));
     site.until("the taint of n3 to be gone", |kubernetes| taints(kubernetes, "n3").is_empty())?;
     site.kubernetes.set_nodes(&["n1", "n2"]);
     site.kubernetes.register_node("n3", &[own.clone(), other]);

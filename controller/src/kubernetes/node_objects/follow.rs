@@ -65,13 +65,11 @@ async fn list(nodes: &Api<Node>, changes: &Sender<Change>) -> Result<String, Tel
     loop {
         let list = answer(nodes.list_metadata(&page)).await?;
         all.extend(list.items.iter().filter_map(seen));
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => {
-                send(changes, Change::All(all)).await?;
-                return Ok(list.metadata.resource_version.unwrap_or_default());
-            }
-        }
+        let Some(token) = list.metadata.continue_.filter(|token| !token.is_empty()) else {
+            send(changes, Change::All(all)).await?;
+            return Ok(list.metadata.resource_version.unwrap_or_default());
+        };
+        page = page.continue_token(&token);
     }
 }
 
