@@ -164,6 +164,8 @@ fn the_controller_may_do_what_it_does() -> Result<()> {
     let used = [
         "/events create",
         "/events patch",
+        "/namespaces list",
+        "/namespaces watch",
         "/nodes get",
         "/nodes list",
         "/nodes patch",
