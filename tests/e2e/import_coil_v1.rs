@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use coil_tests::binaries::binary;
 use coil_tests::cluster::held;
 use coil_tests::coild::Coild;
-use coil_tests::containerd::Containerd;
+use coil_tests::containerd::{Containerd, Sandbox};
 use coil_tests::controller::Controller;
 use coil_tests::etcd::Etcd;
 use coil_tests::machine::Machine;
@@ -158,6 +158,16 @@ fn network(ipam: &Value) -> Value {
     json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]})
 }
 
+/// Version 1 gave a pod its address. Of pod `c` it did not write the container down.
+fn written_down(etcd: &Etcd, pod: &Sandbox) -> Result<()> {
+    let IpAddr::V4(address) = pod.ips[0] else { bail!("{pod:?}") };
+    let place = format!("10.64.0.0/{}", address.octets()[3]);
+    match pod.name.as_str() {
+        "c" => put(etcd, &format!("ip/{place}"), "ns/c"),
+        name => holder(etcd, &place, &pod.id, name),
+    }
+}
+
 /// The containers are those of another plugin, with the addresses that version 1 says it gave.
 #[test]
 fn containers_keep_their_addresses() -> Result<()> {
@@ -172,15 +182,7 @@ fn containers_keep_their_addresses() -> Result<()> {
     let etcd = Etcd::start_in(machine.place())?;
     pool(&etcd, "default", "10.64.0.0/24", 5)?;
     blocks(&etcd, "default", "10.64.0.0", &json!({"n1": ["10.64.0.0/27"], "n2": ["10.64.0.32/27"]}))?;
-    for pod in &old {
-        let IpAddr::V4(address) = pod.ips[0] else { bail!("{pod:?}") };
-        let place = format!("10.64.0.0/{}", address.octets()[3]);
-        // Of one of them, the container was not written down.
-        match pod.name.as_str() {
-            "c" => put(&etcd, &format!("ip/{place}"), "ns/c")?,
-            name => holder(&etcd, &place, &pod.id, name)?,
-        }
-    }
+    old.iter().try_for_each(|pod| written_down(&etcd, pod))?;
     // These went while nobody looked.
     holder(&etcd, "10.64.0.0/20", "gone", "gone")?;
     put(&etcd, "ip/10.64.0.0/21", "ns/gone-too")?;
@@ -196,8 +198,8 @@ fn containers_keep_their_addresses() -> Result<()> {
     wait_until("the node to know what runs and nothing else", SOON, || {
         Ok(held(&coild.status()?).into_keys().collect::<BTreeSet<_>>() == addresses)
     })?;
-    let containers: BTreeSet<String> = held(&coild.status()?).into_values().collect();
-    ensure!(containers == old.iter().map(|pod| pod.id.clone()).collect(), "{containers:?}");
+    let ids: BTreeSet<String> = held(&coild.status()?).into_values().collect();
+    ensure!(ids == old.iter().map(|pod| pod.id.clone()).collect(), "{ids:?}");
     // It runs already, and has all that version 1 gave it.
     wait_until("the mirror to be written", SOON, || {
         Ok(controller.coilctl("address list")?.lines().count() == 1 + old.len())

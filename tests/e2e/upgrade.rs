@@ -169,7 +169,7 @@ fn pods_come_and_go_while_a_node_is_upgraded() -> Result<()> {
         let (pods, machine, plugin, config) = (&pods, &machine, &plugin, &config);
         let come_and_go = |worker| scope.spawn(move || pods.come_and_go(worker, machine, plugin, config));
         let workers: Vec<_> = (0..PODS).map(come_and_go).collect();
-        let mut upgrades = || -> Result<()> {
+        let mut upgrade_all = || -> Result<()> {
             for upgrade in 1..=UPGRADES {
                 let before = pods.lives.load(Ordering::Relaxed);
                 wait_until("pods to come and go", PATIENCE, || {
@@ -186,12 +186,12 @@ fn pods_come_and_go_while_a_node_is_upgraded() -> Result<()> {
             }
             Ok(())
         };
-        let upgraded = upgrades();
+        let outcome = upgrade_all();
         pods.done.store(true, Ordering::Relaxed);
         for worker in workers {
             worker.join().map_err(|_| anyhow::anyhow!("a pod panicked"))??;
         }
-        upgraded
+        outcome
     })?;
     ensure!(pods.retries.load(Ordering::Relaxed) > 0, "no pod has noticed that coild was away");
     let expected = pods.holders().clone();

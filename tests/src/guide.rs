@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -96,7 +97,7 @@ fn parse(text: &str) -> BTreeMap<String, Vec<Step>> {
 
 impl Block {
     fn step(self) -> Option<Step> {
-        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = self.lines.join("\n") + "\n";
         if self.language == "sh" { Some(Step::Shell(text)) } else { Some(Step::File(self.file?, text)) }
     }
 }
@@ -114,16 +115,18 @@ pub fn script(block: &str, log: &Path) -> Result<String> {
     for line in block.lines() {
         let (command, comment) = line.split_once(" #").unwrap_or((line, ""));
         let Some(command) = command.trim_end().strip_suffix('&').filter(|rest| !rest.ends_with('&')) else {
-            script += &format!("{line}\n");
+            script.push_str(line);
+            script.push('\n');
             continue;
         };
         let log = log.display();
-        script += &format!("{command} >>{log} 2>&1 </dev/null &\n");
+        writeln!(script, "{command} >>{log} 2>&1 </dev/null &")?;
         if let Some(words) = comment.split('"').nth(1) {
             ensure!(!words.contains('\''), "{line}: words that bash would take for a quote");
-            script += &format!(
-                "timeout 30 bash -c \"until grep -q '{words}' {log}; do read -t 0.1 <> <(:) || :; done\"\n"
-            );
+            writeln!(
+                script,
+                "timeout 30 bash -c \"until grep -q '{words}' {log}; do read -t 0.1 <> <(:) || :; done\""
+            )?;
         }
     }
     Ok(script)

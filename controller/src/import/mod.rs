@@ -80,7 +80,7 @@ impl IsConflict for ImportError {
 }
 
 fn lines<T: ToString>(items: &[T]) -> String {
-    items.iter().map(|item| format!("\n  {}", item.to_string())).collect()
+    items.iter().flat_map(|item| ["\n  ".to_owned(), item.to_string()]).collect()
 }
 
 /// How far an import is.

@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(name.as_str(), "team");
         Some(match choice {
             NamespaceChoice::Pools(pools) => {
-                pools.iter().map(|pool| pool.as_str()).collect::<Vec<_>>().join(" ")
+                pools.iter().map(common::name::PoolName::as_str).collect::<Vec<_>>().join(" ")
             }
             NamespaceChoice::Wrong(reason) => reason,
         })

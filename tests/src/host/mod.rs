@@ -121,7 +121,7 @@ impl Host {
                         fs::write(path, text)?;
                     }
                     Step::Shell(block) => {
-                        lines += &script(block, &self.machine.dir().join("background.log"))?
+                        lines += &script(block, &self.machine.dir().join("background.log"))?;
                     }
                 }
             }
