@@ -6,7 +6,7 @@
 //! is registered anew has the taint anew. A Node is written to when its numbers are
 //! others than what it has, no more often than once in a period, and one Node after the other.
 //!
-//! * [`follow`]: which Nodes there are, and what they were told
+//! * [`mod@follow`]: which Nodes there are, and what they were told
 //! * [`free`]: the numbers, pure
 //! * [`taint`]: the taint
 
