@@ -39,8 +39,10 @@ const FOLLOWED: [(&str, &[&str]); 3] = [
     ),
 ];
 /// `make demo`, `make test` and `make build` are what runs this; the daemons of several machines are started by the units.
-const NOT_FOLLOWED: [(&str, &[&str]); 2] = [
+const NOT_FOLLOWED: [(&str, &[&str]); 3] = [
     (README, &["Quick start", "The daemons"]),
+    // `pool_choice.rs`
+    (OPERATING, &["Choose the pools of pods"]),
     // `import.rs`, `import_coil_v1.rs`
     (MIGRATION, &["From host-local", "From Coil version 1"]),
 ];
