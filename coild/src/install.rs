@@ -225,7 +225,8 @@ fn write(dir: &Path, path: &Path, mode: u32, contents: &[u8]) -> io::Result<()> 
     fresh.write_all(contents)?;
     fresh.as_file().set_permissions(Permissions::from_mode(mode))?;
     fresh.as_file().sync_all()?;
-    fresh.persist(path)?;
+    // Closed before it is in its place: a program that is open for writing can't be run.
+    fresh.into_temp_path().persist(path)?;
     File::open(dir)?.sync_all()
 }
 
