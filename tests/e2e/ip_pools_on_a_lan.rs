@@ -99,15 +99,20 @@ fn annotated(name: &str, key: &str, pool: &str) -> (String, HashMap<String, Stri
     (name.to_owned(), HashMap::from([(key.to_owned(), pool.to_owned())]))
 }
 
-#[test]
-fn a_runtime_passes_the_annotations_on() -> Result<()> {
-    let site = Site::start()?;
+/// A runtime whose pods are in a bridge with the site's network, and which passes their annotations on.
+fn with_runtime(site: &Site) -> Result<Containerd> {
     let mut plugin = main_config(&site.coild.socket());
     plugin["datapath"] = json!("bridge");
     plugin["uplink"] = json!("up0");
     plugin["capabilities"] = json!({"io.kubernetes.cri.pod-annotations": true});
     let network = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]});
-    let containerd = Containerd::start(&site.machine, &network)?;
+    Containerd::start(&site.machine, &network)
+}
+
+#[test]
+fn a_runtime_passes_the_annotations_on() -> Result<()> {
+    let site = Site::start()?;
+    let containerd = with_runtime(&site)?;
     let pods = containerd.run_annotated([
         annotated("a", "hcipam_ns_ippool", "web"),
         annotated("b", "hcipam_ns_ippool", "web"),
@@ -131,12 +136,7 @@ fn a_runtime_passes_the_annotations_on() -> Result<()> {
 #[test]
 fn a_pod_of_a_set_keeps_its_address_under_a_runtime() -> Result<()> {
     let site = Site::start()?;
-    let mut plugin = main_config(&site.coild.socket());
-    plugin["datapath"] = json!("bridge");
-    plugin["uplink"] = json!("up0");
-    plugin["capabilities"] = json!({"io.kubernetes.cri.pod-annotations": true});
-    let network = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]});
-    let containerd = Containerd::start(&site.machine, &network)?;
+    let containerd = with_runtime(&site)?;
     let run = |name: &str, annotations: &[(&str, &str)]| {
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         containerd.run_annotated([(name.to_owned(), annotations.collect())])
