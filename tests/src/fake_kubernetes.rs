@@ -1,13 +1,15 @@
 //! An API server of Kubernetes that has no cluster: it serves what the controller asks, strictly, and answers what the
 //! test wants.
 //!
-//! * [`namespaces`]: lists and watches of Namespaces
-//! * [`nodes`]: lists, watches and changes of Nodes
+//! * [`watched`]: lists and watches of a kind
+//! * [`namespaces`]: how a Namespace is made
+//! * [`nodes`]: how a Node is read and changed
 //! * [`mod@events`]: how an Event is applied
 
 mod events;
 mod namespaces;
 mod nodes;
+mod watched;
 
 use crate::place::Place;
 use anyhow::{Context, Result};
@@ -18,7 +20,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch};
 use axum::{Json, Router};
 use k8s_openapi::api::core::v1::Taint;
-use namespaces::Namespaces;
 use nodes::Nodes;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use watched::Watched;
 
 const TOKEN: &str = "of-the-controller";
 
@@ -37,15 +39,14 @@ struct Objects {
     /// With the node that each one is on.
     pods: BTreeMap<(String, String), String>,
     nodes: Nodes,
-    namespaces: Namespaces,
+    namespaces: Watched,
     events: BTreeMap<(String, String), Value>,
     /// How often one was applied.
     applied_events: usize,
     /// Answers nothing but errors.
     broken: bool,
-    /// Complete lists of sets, and of nodes, that were answered, and requests that were refused as it is broken.
+    /// Complete lists of sets that were answered, and requests that were refused as it is broken.
     lists: usize,
-    node_lists: usize,
     failures: usize,
     /// Requests that no API server would take.
     wrong: Vec<String>,
@@ -136,12 +137,12 @@ impl FakeKubernetes {
 
     /// Watches of nodes are told that they are too old.
     pub fn forget_nodes(&self) {
-        lock(&self.objects).nodes.forget();
+        lock(&self.objects).nodes.all.forget();
     }
 
     /// A node.
     pub fn node(&self, name: &str) -> Option<Value> {
-        lock(&self.objects).nodes.get(name).cloned()
+        lock(&self.objects).nodes.all.get(name).cloned()
     }
 
     /// The changes of nodes, in order: of which node, and the patch.
@@ -166,7 +167,7 @@ impl FakeKubernetes {
 
     /// Makes a Namespace, or gives it these annotations and no others.
     pub fn set_namespace(&self, name: &str, annotations: &[(&str, &str)]) -> Result<()> {
-        lock(&self.objects).namespaces.set(name, annotations)
+        namespaces::set(&mut lock(&self.objects).namespaces, name, annotations)
     }
 
     /// Removes a Namespace.
@@ -176,7 +177,7 @@ impl FakeKubernetes {
 
     /// Forgets what has happened to the Namespaces: watches get 410.
     pub fn compact(&self) {
-        lock(&self.objects).namespaces.compact();
+        lock(&self.objects).namespaces.forget();
     }
 
     /// How often the Namespaces were listed, how often a watch of them was begun, and how often one got 410.
@@ -197,7 +198,7 @@ impl FakeKubernetes {
 
     /// How often it has listed all nodes.
     pub fn node_lists(&self) -> usize {
-        lock(&self.objects).node_lists
+        lock(&self.objects).nodes.all.lists
     }
 
     /// How many requests it has refused while it was broken.
