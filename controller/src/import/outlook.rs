@@ -3,6 +3,7 @@
 use super::ImportError;
 use super::plan::Plan;
 use super::survey::{Step, Survey};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 /// What an import would do.
@@ -36,11 +37,15 @@ impl Outlook {
                 state(is_due)
             )?;
         }
+        let due = survey.steps.iter().filter_map(|step| match step {
+            Step::Block(node, place, _) => Some((node, place)),
+            Step::Pool(_) | Step::Remove(..) => None,
+        });
+        let due: BTreeSet<_> = due.collect();
         for (node, blocks) in &plan.nodes {
             for (place, mirror) in blocks {
                 let (pool, unit) = place;
-                let is_this = |step: &Step| matches!(step, Step::Block(n, p, _) if n == node && p == place);
-                let is_due = survey.steps.iter().any(is_this);
+                let is_due = due.contains(&(node, place));
                 let unnamed = plan.unnamed(place);
                 let count = mirror.held.len() + unnamed.len();
                 writeln!(out, "node {node}: {unit} of pool {pool}, {count} in use: {}", state(is_due))?;

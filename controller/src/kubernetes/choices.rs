@@ -5,7 +5,7 @@
 //! written only if it is as it was read before the list, so of several controllers none overwrites what a newer list says.
 //! Between looks the namespaces are watched, which tells no more than that it is time to look again.
 
-use super::{LookError, all_named};
+use super::{LookError, all_named, is_too_old};
 use crate::audit;
 use crate::auth::Caller;
 use common::error::chain;
@@ -18,7 +18,7 @@ use futures_util::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{WatchEvent, WatchParams};
-use kube::core::{PartialObjectMeta, Status};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -134,7 +134,7 @@ impl Namespaces {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let params = WatchParams::default().timeout(seconds);
         let events = match namespaces.watch_metadata(&params, version).await {
-            Err(kube::Error::Api(status)) if is_gone(&status) => return Ok(()),
+            Err(kube::Error::Api(status)) if is_too_old(&status) => return Ok(()),
             events => events?,
         };
         let mut events = pin!(events);
@@ -145,7 +145,7 @@ impl Namespaces {
                 }
                 WatchEvent::Deleted(namespace) => differs(choices, &namespace, None),
                 WatchEvent::Bookmark(_) => false,
-                WatchEvent::Error(status) if is_gone(&status) => true,
+                WatchEvent::Error(status) if is_too_old(&status) => true,
                 WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
             };
             if changed {
@@ -175,11 +175,6 @@ fn differs(
     let name = namespace.metadata.name.clone().and_then(|name| PodText::new(name).ok());
     let before = name.and_then(|name| choices.get(&name));
     before != now.map(|(_, choice)| choice)
-}
-
-/// Whether what was to be gone on from is too long ago.
-fn is_gone(status: &Status) -> bool {
-    status.code == 410
 }
 
 #[cfg(test)]

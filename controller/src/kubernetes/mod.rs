@@ -21,6 +21,7 @@ use common::store::{Store, StoreError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -110,6 +111,11 @@ enum LookError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Record(#[from] RecordError),
+}
+
+/// Whether what a watch was to go on from is too long ago.
+pub(crate) fn is_too_old(status: &Status) -> bool {
+    status.code == 410
 }
 
 /// Names of Kubernetes' objects are subdomains of DNS (RFC 1123).

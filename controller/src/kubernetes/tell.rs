@@ -3,6 +3,7 @@
 //! Whatever is told is told so that it does no harm to tell it twice: the turn only spares the others the work. A controller
 //! that can't go on gives its turn up, as another one may be able to.
 
+use super::is_too_old;
 use crate::turn::Turn;
 use common::error::chain;
 use common::store::{Store, StoreError};
@@ -39,7 +40,7 @@ impl TellError {
 
     /// Whether what a watch was to go on from is too long ago.
     pub(super) fn is_too_old(&self) -> bool {
-        matches!(self, Self::Kubernetes(kube::Error::Api(status)) if status.code == 410)
+        matches!(self, Self::Kubernetes(kube::Error::Api(status)) if is_too_old(status))
     }
 
     /// Whether the API server does not allow it.

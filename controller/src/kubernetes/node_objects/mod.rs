@@ -24,7 +24,7 @@ use free::Stock;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -133,9 +133,13 @@ async fn write(nodes: &Api<Node>, name: &NodeName, seen: &Seen, free: &str) -> R
         common::fault::point("kubernetes.taint.removed");
     }
     let patch = json!({"metadata": {"uid": seen.uid, "annotations": {FREE: free}}});
+    merge(nodes, name.as_str(), patch).await
+}
+
+/// Changes a Node by a merge patch (RFC 7396).
+async fn merge(nodes: &Api<Node>, name: &str, patch: Value) -> Result<(), TellError> {
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    answer(nodes.patch_metadata(name.as_str(), &params, &Patch::Merge(patch))).await?;
-    Ok(())
+    answer(nodes.patch_metadata(name, &params, &Patch::Merge(patch))).await.map(drop)
 }
 
 /// What is known, and what is to be looked at.

@@ -1,11 +1,10 @@
 //! The taint by which a node takes no pods before its coild is there: it is taken away, and nothing else.
 
-use super::super::MANAGER;
 use super::super::tell::{TellError, answer};
+use super::merge;
 use common::store::retry::{Attempts, IsConflict, seed};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// Its key; `kubelet --register-with-taints=coil.io/not-ready=:NoSchedule` sets it.
@@ -48,8 +47,7 @@ pub(super) async fn remove(nodes: &Api<Node>, name: &str) -> Result<(), TellErro
 async fn try_to_remove(nodes: &Api<Node>, name: &str) -> Result<(), TellError> {
     let Some(node) = answer(nodes.get_opt(name)).await? else { return Ok(()) };
     let Some(patch) = removal(&node) else { return Ok(()) };
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    answer(nodes.patch_metadata(name, &params, &Patch::Merge(patch))).await?;
+    merge(nodes, name, patch).await?;
     tracing::info!(node = name, taint = NOT_READY, "coild is alive: the taint is taken away");
     Ok(())
 }

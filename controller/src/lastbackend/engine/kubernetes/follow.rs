@@ -4,10 +4,10 @@
 //! be is given up. So what is seen is late by less than half a minute, or known to be of no use.
 
 use super::call::Call;
+use crate::kubernetes::is_too_old;
 use crate::lastbackend::engine::EngineError;
 use futures_util::TryStreamExt;
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::Status;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -137,7 +137,7 @@ where
         let what = format!("watch {}", K::plural(&()));
         let events = match self.call.raw(&what, self.api.watch(&params, &version)).await? {
             Ok(events) => events,
-            Err(kube::Error::Api(status)) if is_gone(&status) => return Ok(None),
+            Err(kube::Error::Api(status)) if is_too_old(&status) => return Ok(None),
             Err(error) => return Err(self.call.error(&what, error)),
         };
         self.works();
@@ -157,7 +157,7 @@ where
                     self.change(|objects| drop(objects.remove(&key(&object))));
                 }
                 Some(WatchEvent::Bookmark(bookmark)) => version = bookmark.metadata.resource_version,
-                Some(WatchEvent::Error(status)) if is_gone(&status) => return Ok(None),
+                Some(WatchEvent::Error(status)) if is_too_old(&status) => return Ok(None),
                 Some(WatchEvent::Error(status)) => {
                     return Err(self.call.error(&what, kube::Error::Api(status)));
                 }
@@ -200,11 +200,6 @@ where
         self.wake.notify_one();
         self.seen.borrow().failures
     }
-}
-
-/// Whether what was to be gone on from is too long ago.
-fn is_gone(status: &Status) -> bool {
-    status.code == 410
 }
 
 fn key<K: ResourceExt>(object: &K) -> Key {
