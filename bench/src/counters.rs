@@ -63,6 +63,12 @@ pub(crate) const WRITTEN: (&str, &str) = ("etcd_debugging_mvcc_total_put_size_in
 pub(crate) const RECEIVED: (&str, &str) = ("etcd_network_client_grpc_received_bytes_total", "");
 /// Bytes that clients were sent.
 pub(crate) const SENT: (&str, &str) = ("etcd_network_client_grpc_sent_bytes_total", "");
+/// How often the log was synced, which each change waits for, and the seconds that this took.
+pub(crate) const LOG_SYNCS: (&str, &str) =
+    ("etcd_disk_wal_fsync_duration_seconds_count", "etcd_disk_wal_fsync_duration_seconds_sum");
+/// How often the database was written and synced, and the seconds that this took.
+pub(crate) const COMMITS: (&str, &str) =
+    ("etcd_disk_backend_commit_duration_seconds_count", "etcd_disk_backend_commit_duration_seconds_sum");
 
 #[cfg(test)]
 mod tests {
