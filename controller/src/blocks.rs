@@ -9,7 +9,7 @@ use common::ipam::{Family, Unit};
 use common::name::{NodeName, PoolName};
 use common::pool_id::PoolId;
 use common::store::record::{self, BlockMirror, Lease};
-use common::store::{Entry, KeyRange, Page, Store, keys};
+use common::store::{Entry, KeyRange, Page, Pages, Store, keys};
 use common::wire::admin::{BlockView, List};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -56,8 +56,7 @@ pub(crate) struct Part {
 
 impl Part {
     fn new(items: Vec<Leased>, page: &Page<Entry>) -> Self {
-        let last = page.items.last().filter(|_| page.more);
-        Self { items, more_after: last.map(|entry| entry.key.clone()) }
+        Self { items, more_after: page.last_of_more().map(|last| last.key.clone()) }
     }
 }
 
@@ -103,7 +102,7 @@ impl Source {
     ) -> Result<Part, Error> {
         match self {
             Self::Leases(stored) => read_leases(store, stored, range, limit).await,
-            Self::Index(_) => read_index(store, range, limit).await,
+            Self::Index(_) => Ok(indexed(&store.list(range, limit).await?)),
         }
     }
 }
@@ -144,19 +143,14 @@ pub(crate) async fn count_held(store: &dyn Store, stored: &Stored) -> Result<BTr
 const LEASES: usize = 1_000;
 
 async fn holders(store: &dyn Store, pool: &PoolName) -> Result<BTreeSet<NodeName>, Error> {
-    let mut range = keys::leases(pool);
-    let mut nodes = BTreeSet::new();
-    loop {
-        let found = store.list(&range, LEASES).await?;
-        for entry in &found.items {
+    let (mut pages, mut nodes) = (Pages::of(store, keys::leases(pool), LEASES), BTreeSet::new());
+    while let Some(page) = pages.next().await? {
+        for entry in &page.items {
             let Lease { node, .. } = record::decode(&entry.key, &entry.value)?;
             nodes.extend(NodeName::new(node).ok());
         }
-        match found.items.last().filter(|_| found.more) {
-            Some(last) => range = range.after(&last.key),
-            None => return Ok(nodes),
-        }
     }
+    Ok(nodes)
 }
 
 /// A mirror of which only the number of its allocations matters.
@@ -166,31 +160,27 @@ struct Count {
     held: Vec<IgnoredAny>,
 }
 
-async fn count_mirrors(store: &dyn Store, mut range: KeyRange) -> Result<BTreeMap<Family, u64>, Error> {
-    let mut held = BTreeMap::new();
-    loop {
-        let found = store.list(&range, READ).await?;
-        for entry in &found.items {
+async fn count_mirrors(store: &dyn Store, range: KeyRange) -> Result<BTreeMap<Family, u64>, Error> {
+    let (mut pages, mut held) = (Pages::of(store, range, READ), BTreeMap::new());
+    while let Some(page) = pages.next().await? {
+        for entry in &page.items {
             let Some((_, _, first)) = keys::parse_block(&entry.key) else { continue };
             let Some(count) = understood::<Count>(&entry.key, &entry.value) else { continue };
             *held.entry(Family::of(first)).or_default() += count.held.len() as u64;
         }
-        match found.items.last().filter(|_| found.more) {
-            Some(last) => range = range.after(&last.key),
-            None => return Ok(held),
-        }
     }
+    Ok(held)
 }
 
-async fn read_index(store: &dyn Store, range: &KeyRange, limit: usize) -> Result<Part, Error> {
-    let found = store.list(range, limit).await?;
+/// Blocks of the nodes' indexes.
+fn indexed(found: &Page<Entry>) -> Part {
     let items = found.items.iter().filter_map(|entry| {
         let (node, pool, first) = keys::parse_block(&entry.key)?;
         let mirror = mirror(&entry.key, &entry.value)?;
         let net = IpNet::new(first, mirror.prefix).ok()?;
         Some(Leased { key: entry.key.clone(), node, pool, net, mirror })
     });
-    Ok(Part::new(items.collect(), &found))
+    Part::new(items.collect(), found)
 }
 
 async fn read_leases(
@@ -236,16 +226,13 @@ async fn mirrors(
     Ok(mirrors.into_iter().flatten().collect())
 }
 
-async fn read_mirrors(store: &dyn Store, mut range: KeyRange) -> Result<Vec<(IpAddr, BlockMirror)>, Error> {
-    let mut mirrors = Vec::new();
-    loop {
-        let part = read_index(store, &range, READ).await?;
-        mirrors.extend(part.items.into_iter().map(|leased| (leased.net.addr(), leased.mirror)));
-        match part.more_after {
-            Some(last) => range = range.after(&last),
-            None => return Ok(mirrors),
-        }
+async fn read_mirrors(store: &dyn Store, range: KeyRange) -> Result<Vec<(IpAddr, BlockMirror)>, Error> {
+    let (mut pages, mut mirrors) = (Pages::of(store, range, READ), Vec::new());
+    while let Some(page) = pages.next().await? {
+        let blocks = indexed(&page).items.into_iter();
+        mirrors.extend(blocks.map(|leased| (leased.net.addr(), leased.mirror)));
     }
+    Ok(mirrors)
 }
 
 /// The mirror that a value holds; `None`, and a line in the log, if it is none.

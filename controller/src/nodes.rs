@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::paging::{MAX_LIMIT, PageRequest, Place, read_all, start};
 use common::name::NodeName;
 use common::store::record::{self, Node};
-use common::store::{Entry, KeyRange, Store, StoreError, keys};
+use common::store::{Entry, KeyRange, Pages, Store, StoreError, keys};
 use common::wire::admin::{List, NodeDetail, NodeView};
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub async fn list(store: &dyn Store, page: &PageRequest) -> Result<List<NodeView>, Error> {
     let range = start(&keys::nodes(), page.after.as_deref())?;
     let found = store.list(&range, page.limit).await?;
-    let next = found.more.then(|| found.items.last().map(|last| Place::after(&last.key).token())).flatten();
+    let next = found.last_of_more().map(|last| Place::after(&last.key).token());
     let nodes: Vec<(NodeName, &Entry)> =
         found.items.iter().filter_map(|entry| Some((keys::parse_node(&entry.key)?, entry))).collect();
     let alive = match (nodes.first(), nodes.last()) {
@@ -63,15 +63,10 @@ async fn alive_between(
     first: &NodeName,
     last: &NodeName,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let mut range = KeyRange { from: keys::alive(first), to: format!("{}\0", keys::alive(last)) };
-    let mut alive = BTreeSet::new();
-    loop {
-        let found = store.list_keys(&range, MAX_LIMIT).await?;
-        let last = found.items.last().filter(|_| found.more).cloned();
-        alive.extend(found.items);
-        match last {
-            Some(last) => range = range.after(&last),
-            None => return Ok(alive),
-        }
+    let range = KeyRange { from: keys::alive(first), to: format!("{}\0", keys::alive(last)) };
+    let (mut pages, mut alive) = (Pages::of(store, range, MAX_LIMIT), BTreeSet::new());
+    while let Some(page) = pages.next_keys().await? {
+        alive.extend(page.items);
     }
+    Ok(alive)
 }

@@ -7,6 +7,7 @@
 //! * [`schema`]: the version of the layout
 //! * [`leases`]: finds a free unit of a pool; the transactions of a lease's life
 //! * [`melange`]: the transactions of the life of a tenant's address
+//! * [`pages`]: ranges that are read to their end
 //! * [`spread`]: pages of large ranges of which the keys end in random ids
 //! * [`retry`]: the one place where retries are decided
 //! * [`contract`]: what every store must do, as a suite (feature `contract`)
@@ -27,10 +28,13 @@ pub mod etcd;
 pub mod keys;
 pub mod leases;
 pub mod melange;
+pub mod pages;
 pub mod record;
 pub mod retry;
 pub mod schema;
 pub mod spread;
+
+pub use pages::{Pages, list_all};
 
 /// The store's count of transactions that wrote.
 pub type Revision = u64;
@@ -101,6 +105,13 @@ pub struct Page<T> {
     pub more: bool,
     /// Revision of the store when it was read: watch from the next one on.
     pub revision: Revision,
+}
+
+impl<T> Page<T> {
+    /// The last item, if the range has more behind it.
+    pub fn last_of_more(&self) -> Option<&T> {
+        self.items.last().filter(|_| self.more)
+    }
 }
 
 /// All of some ranges.
@@ -372,20 +383,6 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 }
-
-/// All entries of a range, read in pages.
-pub async fn list_all<S: Store + ?Sized>(store: &S, range: &KeyRange) -> Result<Page<Entry>, StoreError> {
-    let mut all = store.list(range, PAGE).await?;
-    while all.more {
-        let Some(last) = all.items.last() else { break };
-        let page = store.list(&range.after(&last.key), PAGE).await?;
-        all.items.extend(page.items);
-        all.more = page.more;
-    }
-    Ok(all)
-}
-
-const PAGE: usize = 1_000;
 
 #[cfg(test)]
 mod tests {

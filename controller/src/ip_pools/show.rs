@@ -118,8 +118,7 @@ async fn entries(
 ) -> Result<(Vec<Entry>, Option<String>), IpPoolError> {
     let range = start(range, page.after.as_deref()).map_err(|_| IpPoolError::BadToken)?;
     let found = store.list(&range, page.limit).await?;
-    let last = found.items.last().filter(|_| found.more);
-    let next = last.map(|last| Place::after(&last.key).token());
+    let next = found.last_of_more().map(|last| Place::after(&last.key).token());
     Ok((found.items, next))
 }
 

@@ -11,7 +11,7 @@ use crate::reclaim;
 use common::error::chain;
 use common::name::NodeName;
 use common::store::record::{self, KubernetesNode};
-use common::store::{Compare, KeyRange, Op, Store, StoreError, Txn, keys};
+use common::store::{Compare, KeyRange, Op, Pages, Store, StoreError, Txn, keys};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -35,8 +35,8 @@ impl Nodes {
     }
 
     pub(super) async fn look(&mut self) -> Result<(), LookError> {
-        let registered = self.named(&keys::nodes(), keys::parse_node).await?;
-        let remembered = self.named(&keys::kubernetes_nodes(), keys::parse_kubernetes_node).await?;
+        let registered = self.named(keys::nodes(), keys::parse_node).await?;
+        let remembered = self.named(keys::kubernetes_nodes(), keys::parse_kubernetes_node).await?;
         if registered.is_empty() && remembered.is_empty() {
             return Ok(());
         }
@@ -54,18 +54,14 @@ impl Nodes {
 
     async fn named(
         &self,
-        range: &KeyRange,
+        range: KeyRange,
         parse: fn(&str) -> Option<NodeName>,
     ) -> Result<BTreeSet<NodeName>, StoreError> {
-        let (mut names, mut range) = (BTreeSet::new(), range.clone());
-        loop {
-            let page = self.store.list_keys(&range, READ).await?;
+        let (mut names, mut pages) = (BTreeSet::new(), Pages::of(self.store.as_ref(), range, READ));
+        while let Some(page) = pages.next_keys().await? {
             names.extend(page.items.iter().filter_map(|key| parse(key)));
-            match page.items.last().filter(|_| page.more) {
-                Some(last) => range = range.after(last),
-                None => return Ok(names),
-            }
         }
+        Ok(names)
     }
 
     /// All nodes of the cluster.

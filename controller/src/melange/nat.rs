@@ -10,7 +10,7 @@ use common::store::keys::melange::{self as keys, Side};
 use common::store::melange::{Joined, Place, join, part};
 use common::store::record::melange::Nat;
 use common::store::retry::{Attempts, seed};
-use common::store::{Compare, Store, StoreError, Txn, record};
+use common::store::{Compare, Pages, Store, StoreError, Txn, record};
 use common::wire::melange::{IpAddressView, NatAddress};
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -184,9 +184,10 @@ async fn part_all(
     side: Side,
     only: Option<IpAddr>,
 ) -> Result<Vec<Nat>, MelangeError> {
-    let (mut parted, mut range) = (Vec::new(), keys::nats(side, own.block, own.address));
-    loop {
-        let (page, mut txn) = (store.list(&range, BATCH).await?, Txn::new());
+    let mut pages = Pages::of(store, keys::nats(side, own.block, own.address), BATCH);
+    let mut parted = Vec::new();
+    while let Some(page) = pages.next().await? {
+        let mut txn = Txn::new();
         for entry in &page.items {
             let Some(other) = keys::parse_id(&entry.key) else { continue };
             let nat: Nat = record::decode(&entry.key, &entry.value)?;
@@ -198,11 +199,8 @@ async fn part_all(
         if !txn.ops.is_empty() {
             store.txn(txn).await?;
         }
-        match page.items.last().filter(|_| page.more) {
-            Some(last) => range = range.after(&last.key),
-            None => return Ok(parted),
-        }
     }
+    Ok(parted)
 }
 
 fn as_joined(address: &StoredAddress) -> Joined {

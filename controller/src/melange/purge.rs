@@ -13,7 +13,7 @@ use common::store::keys::melange as keys;
 use common::store::melange::{Place, remove};
 use common::store::record::melange::{Address, Mark};
 use common::store::retry::{Attempts, seed};
-use common::store::{Compare, Op, StoreError, Txn, record};
+use common::store::{Compare, Op, Pages, StoreError, Txn, record};
 use std::time::Duration;
 
 /// How often what is due is removed, by all controllers together.
@@ -62,19 +62,16 @@ impl Melange {
     pub async fn purge(&self, now: u64) -> Result<u64, MelangeError> {
         let kept = u64::from(self.settings.keep_deallocated_ips_days) * DAY;
         let Some(until) = now.checked_sub(kept) else { return Ok(0) };
-        let (mut range, mut removed) = (keys::due_until(until), 0);
-        loop {
-            let page = self.store.list_keys(&range, READ).await?;
+        let mut pages = Pages::of(self.store.as_ref(), keys::due_until(until), READ);
+        let mut removed = 0;
+        while let Some(page) = pages.next_keys().await? {
             let places = page.items.iter().filter_map(|key| keys::parse_due(key));
             let places = places.map(|(block, address)| Place { block, address });
             let is_due = |record: &Address| record.freed.is_some_and(|freed| freed <= until);
             let outcomes = read_all(places.map(|place| self.remove_if(place, is_due))).await?;
             removed += outcomes.into_iter().map(u64::from).sum::<u64>();
-            match page.items.last().filter(|_| page.more) {
-                Some(last) => range = range.after(last),
-                None => return Ok(removed),
-            }
         }
+        Ok(removed)
     }
 
     /// Removes an address if it is one of those; answers whether it did.

@@ -109,8 +109,7 @@ fn rest(range: KeyRange, page: PageRequest) -> KeyRange {
 
 /// The records of a page, by their ids.
 fn parsed<T: DeserializeOwned>(found: &store::Page<Entry>) -> Result<Page<(Uuid, T)>, MelangeError> {
-    let last = found.items.last().filter(|_| found.more);
-    let next = last.and_then(|last| keys::parse_id(&last.key));
+    let next = found.last_of_more().and_then(|last| keys::parse_id(&last.key));
     let named = found.items.iter().filter_map(|entry| Some((keys::parse_id(&entry.key)?, entry)));
     let records = named.map(|(id, entry)| Ok((id, record::decode(&entry.key, &entry.value)?)));
     Ok(Page { items: records.collect::<Result<_, MelangeError>>()?, next })

@@ -42,8 +42,7 @@ impl Stored {
 pub async fn list(store: &dyn Store, page: &PageRequest) -> Result<List<PoolView>, Error> {
     let range = start(&keys::pools(), page.after.as_deref())?;
     let found = store.list(&range, page.limit).await?;
-    let last = found.items.last().filter(|_| found.more);
-    let next = last.map(|last| Place::after(&last.key).token());
+    let next = found.last_of_more().map(|last| Place::after(&last.key).token());
     let pools = Stored::parse_all(&found.items)?;
     let items = read_all(pools.iter().map(|stored| view(store, &stored.name, &stored.pool))).await?;
     Ok(List { items, next })

@@ -1,7 +1,7 @@
 //! Reading: single keys, pages, ranges, counts.
 
 use super::{delete, keys, put, value, write};
-use crate::store::{Event, KeyRange, Store, list_all, spread};
+use crate::store::{Event, KeyRange, Pages, Store, list_all, spread};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -33,17 +33,19 @@ pub async fn pages(store: Arc<dyn Store>) {
         let keys = store.list_keys(&range, limit).await.expect("listed");
         assert_eq!((keys.items, keys.more), (listed, more), "the same keys");
     }
-    let mut seen = Vec::new();
-    let mut rest = range.clone();
-    loop {
-        let page = store.list_keys(&rest, 7).await.expect("listed");
-        rest = range.after(page.items.last().expect("no page is empty"));
-        seen.extend(page.items);
-        if !page.more {
-            break;
+    for size in [1, 5, 7, 25, 99] {
+        let (mut entries, mut keys) = (Vec::new(), Vec::new());
+        let mut pages = Pages::of(&*store, range.clone(), size);
+        while let Some(page) = pages.next().await.expect("listed") {
+            entries.extend(page.items.into_iter().map(|entry| entry.key));
         }
+        let mut pages = Pages::of(&*store, range.clone(), size);
+        while let Some(page) = pages.next_keys().await.expect("listed") {
+            keys.extend(page.items);
+        }
+        let all: Vec<_> = (0..25).map(name).collect();
+        assert_eq!((&entries, &keys), (&all, &all), "pages of {size}");
     }
-    assert_eq!(seen, (0..25).map(name).collect::<Vec<_>>(), "page after page");
     assert_eq!(store.count(&range).await.expect("counted"), 25);
     let nothing = store.list(&KeyRange::prefix("q/"), 10).await.expect("listed");
     assert!(nothing.items.is_empty() && !nothing.more);

@@ -18,7 +18,7 @@ use super::MANAGER;
 use super::tell::{TellError, Telling, answer};
 use common::error::chain;
 use common::name::NodeName;
-use common::store::{Event, KeyRange, Revision, Store, keys};
+use common::store::{Event, KeyRange, Pages, Revision, Store, keys};
 use follow::{Change, Seen, follow};
 use free::Stock;
 use k8s_openapi::api::core::v1::Node;
@@ -98,14 +98,10 @@ impl NodeObjects {
     async fn read(&self, ranges: &[KeyRange], view: &mut View) -> Result<Revision, TellError> {
         let mut revision = Revision::MAX;
         for range in ranges {
-            let mut range = range.clone();
-            loop {
-                let page = self.store.list(&range, READ).await?;
+            let mut pages = Pages::of(self.store.as_ref(), range.clone(), READ);
+            while let Some(page) = pages.next().await? {
                 revision = revision.min(page.revision);
-                let last = page.items.last().filter(|_| page.more).map(|last| last.key.clone());
                 page.items.into_iter().for_each(|entry| view.hear(&Event::Put(entry)));
-                let Some(last) = last else { break };
-                range = range.after(&last);
             }
         }
         Ok(revision)

@@ -15,7 +15,7 @@ use common::name::{NodeName, PoolName};
 use common::pool_id::PoolId;
 use common::store::keys::melange as melange_keys;
 use common::store::record;
-use common::store::{Entry, Event, KeyRange, Revision, Store, StoreError, Watch, keys, list_all};
+use common::store::{Entry, Event, KeyRange, Pages, Revision, Store, StoreError, Watch, keys, list_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -139,15 +139,10 @@ impl Follower<'_> {
                 self.units.extend(unit_of_lease(backed, &entry.key));
                 self.nodes.extend(node_of(entry)?.map(|node| (backed.name.clone(), node)));
             }
-            let mut range = melange_keys::addresses(backed.block);
-            loop {
-                let page = self.store.list_keys(&range, READ).await?;
+            let mut pages = Pages::of(self.store, melange_keys::addresses(backed.block), READ);
+            while let Some(page) = pages.next_keys().await? {
                 let addresses = page.items.iter().filter_map(|key| melange_keys::parse_address(key));
                 self.units.extend(addresses.map(|address| (backed.name.clone(), backed.unit(address))));
-                match page.items.last().filter(|_| page.more) {
-                    Some(last) => range = range.after(last),
-                    None => break,
-                }
             }
         }
         Ok(since)

@@ -21,7 +21,7 @@ use common::store::melange::{Place, give, unchanged};
 use common::store::record::melange::{Address, Block};
 use common::store::record::{self, Allocation, BlockMirror, Lease};
 use common::store::retry::{Attempts, seed};
-use common::store::{Entry, KeyRange, Revision, Store, Txn, keys};
+use common::store::{Entry, KeyRange, Pages, Revision, Store, Txn, keys};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -170,16 +170,11 @@ fn held_in(entry: &Entry, unit: Unit) -> Result<BTreeMap<IpAddr, Allocation>, Me
 
 /// Removes all that pods have of a block.
 pub(super) async fn forget(store: &dyn Store, block: Uuid) -> Result<(), MelangeError> {
-    let mut range = melange_keys::addresses(block);
-    loop {
-        let page = store.list(&range, BATCH).await?;
-        let last = page.items.last().filter(|_| page.more).map(|entry| entry.key.clone());
+    let mut pages = Pages::of(store, melange_keys::addresses(block), BATCH);
+    while let Some(page) = pages.next().await? {
         let mut gone = parse_all(block, page.items)?;
         gone.retain(|stored| stored.record.pod);
         remove_all(store, &gone, true).await?;
-        match last {
-            Some(last) => range = range.after(&last),
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }
