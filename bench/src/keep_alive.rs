@@ -3,13 +3,12 @@
 use crate::samples::Samples;
 use anyhow::{Context, Result, ensure};
 use coil_tests::coild::{path, request};
-use futures_util::future::try_join_all;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -32,15 +31,24 @@ impl KeepAlive {
 
     /// Sends a request and answers the body of the reply, whose status must be 200.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<&[u8]> {
-        self.stream.write_all(request)?;
-        self.reply.0.clear();
-        let mut piece = [0; PIECE];
+        self.send(request)?;
         loop {
-            let count = self.stream.read(&mut piece)?;
-            if let Some(head) = self.reply.push(&piece[..count])? {
+            if let Some(head) = self.receive()? {
                 return Ok(&self.reply.0[head..]);
             }
         }
+    }
+
+    fn send(&mut self, request: &[u8]) -> Result<()> {
+        self.reply.0.clear();
+        Ok(self.stream.write_all(request)?)
+    }
+
+    /// Reads a piece of the reply. Answers the length of its head once it is whole.
+    fn receive(&mut self) -> Result<Option<usize>> {
+        let mut piece = [0; PIECE];
+        let count = self.stream.read(&mut piece)?;
+        self.reply.push(&piece[..count])
     }
 }
 
@@ -142,55 +150,77 @@ pub(crate) fn churn(socket: &Path, clients: usize, until: Until) -> Result<Churn
         Until::Taken(count) => taken * clients >= count,
         Until::Over(time) => elapsed >= time,
     };
-    let limit = TIMEOUT + if let Until::Over(time) = until { time } else { Duration::ZERO };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut connections = Vec::with_capacity(clients);
-        for _ in 0..clients {
-            connections.push(tokio::net::UnixStream::connect(socket).await?);
-        }
-        let start = Instant::now();
-        let each = connections.into_iter().enumerate();
-        let each = each.map(|(client, connection)| come_and_go(connection, client, is_over));
-        let parts = tokio::time::timeout(limit, try_join_all(each)).await.context("no reply")??;
-        let mut seen = Churn { elapsed: start.elapsed(), ..Churn::default() };
-        for part in parts {
-            seen.posts.append(part.posts);
-            seen.deletes.append(part.deletes);
-        }
-        Ok(seen)
-    })
-}
-
-async fn come_and_go(
-    mut connection: tokio::net::UnixStream,
-    client: usize,
-    is_over: impl Fn(usize, Duration) -> bool,
-) -> Result<Churn> {
-    let (mut seen, mut reply) = (Churn::default(), Reply::default());
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let mut all = Vec::with_capacity(clients);
+    for number in 0..clients {
+        let client = Client::connect(socket, number)?;
+        // As in a client that waits for its reply, nothing wakes the thread because there is room for a request.
+        epoll.add(&client.connection.stream, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
+        all.push(client);
+    }
     let start = Instant::now();
-    while !is_over(seen.posts.len(), start.elapsed()) {
-        let container = container_id(client, seen.posts.len());
-        let (post, delete) = (post(&container), delete(&container));
-        let before = Instant::now();
-        exchange(&mut connection, &mut reply, &post).await?;
-        let between = Instant::now();
-        exchange(&mut connection, &mut reply, &delete).await?;
-        seen.posts.push(between - before);
-        seen.deletes.push(between.elapsed());
+    all.iter_mut().try_for_each(Client::post)?;
+    let (mut busy, mut ready) = (clients, vec![EpollEvent::empty(); clients]);
+    while busy > 0 {
+        let count = epoll.wait(&mut ready, EpollTimeout::try_from(TIMEOUT)?)?;
+        ensure!(count > 0, "no reply");
+        for event in &ready[..count] {
+            let client = &mut all[usize::try_from(event.data())?];
+            busy -= usize::from(client.go_on(|taken| is_over(taken, start.elapsed()))?);
+        }
+    }
+    let mut seen = Churn { elapsed: start.elapsed(), ..Churn::default() };
+    for client in all {
+        seen.posts.append(client.posts);
+        seen.deletes.append(client.deletes);
     }
     Ok(seen)
 }
 
-async fn exchange(stream: &mut tokio::net::UnixStream, reply: &mut Reply, request: &[u8]) -> Result<()> {
-    stream.write_all(request).await?;
-    reply.0.clear();
-    let mut piece = [0; PIECE];
-    loop {
-        let count = stream.read(&mut piece).await?;
-        if reply.push(&piece[..count])?.is_some() {
-            return Ok(());
+/// One that comes and goes.
+struct Client {
+    number: usize,
+    connection: KeepAlive,
+    /// When the last request was sent.
+    sent: Instant,
+    posts: Samples,
+    deletes: Samples,
+}
+
+impl Client {
+    fn connect(socket: &Path, number: usize) -> Result<Self> {
+        let connection = KeepAlive::connect(socket)?;
+        let (posts, deletes) = (Samples::new(), Samples::new());
+        Ok(Self { number, connection, sent: Instant::now(), posts, deletes })
+    }
+
+    fn post(&mut self) -> Result<()> {
+        self.send(&post(&container_id(self.number, self.deletes.len())))
+    }
+
+    fn send(&mut self, request: &[u8]) -> Result<()> {
+        self.sent = Instant::now();
+        self.connection.send(request)
+    }
+
+    /// Reads what has come, and sends the next request if that was all of a reply. Answers whether this was its last one.
+    fn go_on(&mut self, is_over: impl Fn(usize) -> bool) -> Result<bool> {
+        if self.connection.receive()?.is_none() {
+            return Ok(false);
         }
+        let time = self.sent.elapsed();
+        if self.posts.len() == self.deletes.len() {
+            self.posts.push(time);
+            let container = container_id(self.number, self.deletes.len());
+            self.send(&delete(&container))?;
+            return Ok(false);
+        }
+        self.deletes.push(time);
+        if is_over(self.deletes.len()) {
+            return Ok(true);
+        }
+        self.post()?;
+        Ok(false)
     }
 }
 

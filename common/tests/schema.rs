@@ -127,13 +127,13 @@ fn examples_of_the_tenants_keys() {
     let [block, parent, address] = [
         "01a1ff4f-de69-75d7-b160-dd3f860eadbd",
         "01a1ff50-0b4e-7f11-9a2c-6d0f3c2b1a00",
-        "01a1ff50-2c11-7a05-8c3d-0a1b2c3d4e5f",
+        "5d0c9b62-8e3f-4a17-b6c4-0a1b2c3d4e5f",
     ]
     .map(id);
     let [policy, other, global] = [
         "01a1ff4e-9d00-7c21-bd11-5a6b7c8d9e0f",
         "01a1ff51-1234-7aaa-9bbb-c0c1c2c3c4c5",
-        "01a1ff52-4321-7ddd-8eee-f0f1f2f3f4f5",
+        "c41f07aa-4321-4ddd-8eee-f0f1f2f3f4f5",
     ]
     .map(id);
     let ip = "10.1.0.5".parse().expect("address");
