@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 /// How long a pod tries to get an address.
 const GIVE_UP: Duration = Duration::from_mins(5);
+/// How long it waits before it tries again; a kubelet waits longer.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Where the journals are.
 const MEMORY: &str = "/dev/shm";
 /// Nodes that share a connection.
@@ -150,12 +152,13 @@ async fn arrive(mut node: Node, pods: usize) -> Result<(JoinSet<()>, Arc<Started
         let asked = ask(&name, pod);
         async move {
             let (asked, start) = (asked?, Instant::now());
-            // A runtime tries again, and the pod waits.
+            // The pod waits, and the runtime is asked again.
             let given = loop {
                 match sources.allocate(asked.clone()).await {
                     Ok(given) => break given,
                     Err(error) => ensure!(start.elapsed() < GIVE_UP, "an ADD failed: {error}"),
                 }
+                tokio::time::sleep(AGAIN).await;
             };
             let address = given.first().context("an address")?.address;
             Ok::<_, anyhow::Error>((address, start.elapsed()))

@@ -31,7 +31,8 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
             "Nodes in one process (all of coild but its sockets; journals in memory, default settings, {SHARE} on a \
              connection) and one etcd on a disk, with `{FLAG}`, share the machine's processors. The nodes are new and arrive evenly \
              within {} s. Each claims its name, then asks for {PODS} addresses at once: every one of these ADDs \
-             waits for a block to be leased, so that its time is that of the lease and what goes with it. Watches, \
+             waits for a block to be leased, so that its time is that of the lease and what goes with it. One that fails is \
+             made again after a second, and its time goes on. Watches, \
              renewals and mirrors go on meanwhile. The database is measured when the mirrors are up to date.",
             ARRIVAL.as_secs(),
         ),
