@@ -135,7 +135,7 @@ async fn dual_stack_interfaces() {
     assert_eq!(items[0]["ip_block"]["ip_routes"][0]["gateway"], "10.1.0.1");
     // Listed by their ids.
     let mut by_id = items.clone();
-    by_id.sort_by_key(|item| text(&item["id"]).to_owned());
+    by_id.sort_by_key(|item| text(&item["id"]).clone());
     assert_eq!(api.read(path).await["ip_addresses"], json!(by_id));
     // Both or none.
     let before = api.revision().await;
