@@ -86,8 +86,6 @@ pub struct Journal {
     line: u64,
     /// A commit failed, and what the disk has of it is not known: the next one goes into a new file.
     suspect: bool,
-    /// The line of a commit; its room serves the next one.
-    text: Vec<u8>,
 }
 
 /// The least size of a file: room for some thousand commits.
@@ -126,8 +124,7 @@ impl Journal {
             (end, line) = (read.end, line + 1);
         }
         let (size, end) = (bytes.len() as u64, end as u64);
-        let (path, text) = (path.to_owned(), Vec::new());
-        Ok(Self { path, _lock: lock, file, size, end, line, suspect: false, text })
+        Ok(Self { path: path.to_owned(), _lock: lock, file, size, end, line, suspect: false })
     }
 
     /// Reads all that was committed. Up to where the mirror has written is not journaled, so that every block
@@ -148,13 +145,13 @@ impl Journal {
     /// Writes changes, all or none, durably. They have been made in `state` already.
     pub fn commit(&mut self, changes: &[Change], state: &State) -> Result<(), JournalError> {
         let commit = Commit { sequence: state.sequence(), changes };
-        self.text.clear();
-        lines::write(&mut self.text, self.line, &commit);
-        let end = self.end + self.text.len() as u64;
+        let mut text = Vec::with_capacity(512);
+        lines::write(&mut text, self.line, &commit);
+        let end = self.end + text.len() as u64;
         if self.suspect || end > self.size {
             return self.renew(state);
         }
-        let written = self.file.write_all_at(&self.text, self.end).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all_at(&text, self.end).and_then(|()| self.file.sync_data());
         self.suspect = written.is_err();
         written.map_err(self.failed("write"))?;
         (self.end, self.line) = (end, self.line + 1);
